@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// The one exception type. Thrown while loading and configuring, never inside the network's forward pass.
+#pragma once
+
+#include "fastvit/config.hpp"
+
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace fastvit::inline FASTVIT_ABI {
+
+/// What kind of thing went wrong, for programs; what() is for people.
+enum class errc {
+    io,                ///< the operating system refused: open, read, write, map
+    bad_format,        ///< the bytes are not what the container format allows
+    unsupported,       ///< well-formed, but of a kind that this library does not read or run
+    missing_tensor,    ///< a tensor that the network needs is not in the checkpoint
+    unexpected_tensor, ///< a tensor that the network has no place for, or that is there twice
+    shape_mismatch,    ///< a tensor's shape is not the one that the network needs
+    bad_value,         ///< a number that cannot be right: a negative variance, a NaN
+    invalid_argument,  ///< the caller's argument
+};
+
+/// The short name of a code, as what() and logs write it.
+constexpr std::string_view to_string(errc code) noexcept {
+    switch (code) {
+    case errc::io: return "input/output error";
+    case errc::bad_format: return "bad format";
+    case errc::unsupported: return "unsupported";
+    case errc::missing_tensor: return "missing tensor";
+    case errc::unexpected_tensor: return "unexpected tensor";
+    case errc::shape_mismatch: return "shape mismatch";
+    case errc::bad_value: return "bad value";
+    case errc::invalid_argument: return "invalid argument";
+    }
+    return "error";
+}
+
+/// A failure, as one line: `FILE: TENSOR: PROBLEM: expected E, found F`, with the parts that are known.
+class error : public std::exception {
+  public:
+    /// The parts of the message. Empty strings are left out of the line.
+    struct parts {
+        std::string problem = {};  ///< what is wrong, in a few words
+        std::string expected = {}; ///< what would have been right
+        std::string found = {};    ///< what was there instead
+        std::string tensor = {};   ///< the tensor's name as the file spells it
+        std::string file = {};     ///< the file's path
+    };
+
+    error(errc code, parts p) : code_(code), parts_(std::move(p)) { compose(); }
+    error(errc code, std::string problem) : error(code, parts{.problem = std::move(problem)}) {}
+
+    const char *what() const noexcept override { return line_.c_str(); }
+    errc code() const noexcept { return code_; }
+    const parts &details() const noexcept { return parts_; }
+
+    /// The same error with the file named, for the layer that knows which file the bytes came from. A name already set stays.
+    error in_file(std::string path) const {
+        parts p = parts_;
+        if (p.file.empty()) p.file = std::move(path);
+        return {code_, std::move(p)};
+    }
+
+  private:
+    void compose() {
+        for (const std::string *prefix : {&parts_.file, &parts_.tensor})
+            if (!prefix->empty()) line_ += printable(*prefix) + ": ";
+        line_ += printable(parts_.problem);
+        if (!parts_.expected.empty()) line_ += ": expected " + printable(parts_.expected);
+        if (!parts_.found.empty()) line_ += (parts_.expected.empty() ? ": found " : ", found ") + printable(parts_.found);
+    }
+
+    // Names come out of untrusted files: control characters would let one rewrite the terminal, a long one would flood it.
+    static std::string printable(std::string_view text) {
+        constexpr std::size_t longest = 400;
+        std::string out;
+        for (const char c : text.substr(0, longest)) {
+            const auto byte = static_cast<unsigned char>(c);
+            out += byte < 0x20 || byte == 0x7f ? '?' : c;
+        }
+        if (text.size() > longest) out += "...";
+        return out;
+    }
+
+    errc code_;
+    parts parts_;
+    std::string line_;
+};
+
+} // namespace fastvit::inline FASTVIT_ABI

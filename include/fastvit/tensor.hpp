@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// Dense row-major tensors: shape, non-owning view, owning tensor.
+#pragma once
+
+#include "fastvit/config.hpp"
+#include "fastvit/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace fastvit::inline FASTVIT_ABI {
+
+/// The dimensions of a tensor, outermost first. Rank 0 is a scalar.
+class shape {
+  public:
+    /// Enough for every tensor of the network (4) with room for what else a checkpoint may hold.
+    static constexpr std::size_t max_rank = 8;
+
+    shape() = default;
+    /// Throws invalid_argument for more than max_rank dimensions, a negative one, or a product that overflows.
+    shape(std::initializer_list<index> dims) : shape(std::span(dims.begin(), dims.size())) {}
+    explicit shape(std::span<const index> dims) {
+        if (dims.size() > max_rank)
+            throw error(errc::invalid_argument, {.problem = "too many dimensions",
+                                                 .expected = "at most " + std::to_string(max_rank),
+                                                 .found = std::to_string(dims.size())});
+        std::copy(dims.begin(), dims.end(), dims_.begin());
+        rank_ = dims.size();
+        // Room for elements of up to 16 bytes, so that a size in bytes cannot overflow either.
+        index room = std::numeric_limits<index>::max() / 16;
+        for (const index d : dims) {
+            if (d < 0) throw error(errc::invalid_argument, "negative dimension " + std::to_string(d));
+            if (d > 0) room /= d;
+            if (room == 0) throw error(errc::invalid_argument, "the product of the dimensions " + to_string() + " overflows");
+        }
+    }
+
+    std::size_t rank() const noexcept { return rank_; }
+    index operator[](std::size_t i) const noexcept { return dims_[i]; }
+    const index *begin() const noexcept { return dims_.data(); }
+    const index *end() const noexcept { return dims_.data() + rank_; }
+
+    /// The number of elements: the product of the dimensions.
+    index count() const noexcept {
+        index n = 1;
+        for (const index d : *this) n *= d;
+        return n;
+    }
+
+    /// `[64, 3, 3, 3]`
+    std::string to_string() const {
+        std::string text = "[";
+        for (std::size_t i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string(dims_[i]);
+        return text + "]";
+    }
+
+    friend bool operator==(const shape &a, const shape &b) noexcept { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
+
+  private:
+    std::array<index, max_rank> dims_{};
+    std::size_t rank_ = 0;
+};
+
+/// A contiguous row-major tensor that somebody else owns.
+template <class T> class tensor_view {
+  public:
+    tensor_view() = default;
+    /// `data` must hold dims.count() elements for as long as the view is used.
+    tensor_view(T *data, shape dims) : data_(data), dims_(dims) {}
+    /// A view of mutable elements is also one of constant elements.
+    tensor_view(const tensor_view<std::remove_const_t<T>> &other) requires std::is_const_v<T> : data_(other.data()),
+                                                                                                dims_(other.dims()) {}
+
+    T *data() const noexcept { return data_; }
+    const shape &dims() const noexcept { return dims_; }
+    index dim(std::size_t i) const noexcept { return dims_[i]; }
+    index count() const noexcept { return dims_.count(); }
+    std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(count())}; }
+    bool empty() const noexcept { return data_ == nullptr; }
+
+    /// Element at one index per dimension. Unchecked.
+    template <std::convertible_to<index>... I> T &operator()(I... i) const noexcept {
+        index offset = 0;
+        std::size_t d = 0;
+        ((offset = offset * dims_[d++] + static_cast<index>(i)), ...);
+        return data_[offset];
+    }
+
+  private:
+    T *data_ = nullptr;
+    shape dims_{0};
+};
+
+/// A cache line, and the width of the widest vector register.
+inline constexpr std::size_t alignment = 64;
+
+/// Frees what aligned_buffer() allocated.
+struct aligned_delete {
+    template <class T> void operator()(T *p) const noexcept { ::operator delete (p, std::align_val_t{alignment}); }
+};
+
+/// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
+template <class T>
+requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index count) {
+    void *p = ::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{alignment});
+    return std::unique_ptr<T[], aligned_delete>(static_cast<T *>(p));
+}
+
+/// A contiguous row-major tensor that owns its elements, aligned to a cache line.
+template <class T> class tensor {
+  public:
+    tensor() = default;
+    /// All elements zero.
+    explicit tensor(shape dims) : data_(aligned_buffer<T>(dims.count())), dims_(dims) {
+        std::fill_n(data_.get(), dims.count(), T{});
+    }
+    explicit tensor(tensor_view<const T> source) : data_(aligned_buffer<T>(source.count())), dims_(source.dims()) {
+        std::copy_n(source.data(), source.count(), data_.get());
+    }
+    tensor(const tensor &other) : tensor(other.view()) {}
+    tensor(tensor &&other) noexcept : data_(std::move(other.data_)), dims_(std::exchange(other.dims_, shape{0})) {}
+    tensor &operator=(tensor other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(dims_, other.dims_);
+        return *this;
+    }
+
+    T *data() noexcept { return data_.get(); }
+    const T *data() const noexcept { return data_.get(); }
+    const shape &dims() const noexcept { return dims_; }
+    index dim(std::size_t i) const noexcept { return dims_[i]; }
+    index count() const noexcept { return dims_.count(); }
+    tensor_view<T> view() noexcept { return {data_.get(), dims_}; }
+    tensor_view<const T> view() const noexcept { return {data_.get(), dims_}; }
+    operator tensor_view<T>() noexcept { return view(); }
+    operator tensor_view<const T>() const noexcept { return view(); }
+    std::span<T> span() noexcept { return view().span(); }
+    std::span<const T> span() const noexcept { return view().span(); }
+
+    template <std::convertible_to<index>... I> T &operator()(I... i) noexcept { return view()(i...); }
+    template <std::convertible_to<index>... I> const T &operator()(I... i) const noexcept { return view()(i...); }
+
+  private:
+    std::unique_ptr<T[], aligned_delete> data_;
+    shape dims_{0};
+};
+
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#define FASTVIT_VERSION_MAJOR 0
+#define FASTVIT_VERSION_MINOR 1
+#define FASTVIT_VERSION_PATCH 0
