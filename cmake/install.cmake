@@ -1,0 +1,20 @@
+# Everything is below include/ and share/: nothing installed depends on the architecture.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/fastvit)
+
+install(TARGETS fastvit EXPORT fastvit)
+install(EXPORT fastvit NAMESPACE fastvit:: FILE fastvitTargets.cmake DESTINATION ${package_dir})
+install(DIRECTORY include/fastvit DESTINATION include FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl")
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(EXISTS ${PROJECT_SOURCE_DIR}/models/shapes)
+    install(DIRECTORY models/shapes DESTINATION ${CMAKE_INSTALL_DATADIR}/fastvit)
+endif()
+
+configure_package_config_file(cmake/fastvitConfig.cmake.in fastvitConfig.cmake INSTALL_DESTINATION ${package_dir})
+# While the version is 0.x, a new minor version may change the API.
+write_basic_package_version_file(fastvitConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(
+    FILES ${PROJECT_BINARY_DIR}/fastvitConfig.cmake ${PROJECT_BINARY_DIR}/fastvitConfigVersion.cmake
+    DESTINATION ${package_dir}
+)
