@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// What the kernel bodies need around them: the bodies themselves include nothing, because each tier includes them again inside
+// its own namespace and target region.
+//
+// A tier is a header of kernels/isa that opens a namespace and, where the instructions are not in the baseline, a target region;
+// that defines tier_name, gemm_rows, gemm_panel(), the shape of the depthwise tile, and `vec` with its operations; and that then
+// includes kernels/generic/kernels.inl. The operations:
+//
+//     vec::lanes  vec::load(p)  vec::broadcast(x)  v.store(p)      any alignment
+//     a + b  a - b  a * b  a / b  min(a, b)  max(a, b)             element by element
+//     fma(a, b, c)             a * b + c, rounded once where the machine can
+//     round_to_even(a)         the nearest integer, halves to even
+//     exp2_of_integer(a)       2^a for integral a in [-126, 127]
+//     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
+#pragma once
+
+#include "fastvit/kernels/contract.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+// GCC leaves loops over accumulators rolled at -O2, which puts them into memory.
+#if defined(__clang__)
+#define FASTVIT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FASTVIT_UNROLL _Pragma("GCC unroll 64")
+#endif
+#define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
+// The value passes through unchanged, but the optimiser cannot see what it is.
+#define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))

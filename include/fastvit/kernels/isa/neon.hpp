@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// The AArch64 tier: four floats in a 128-bit register, thirty-two registers. Part of the baseline, so it needs no target region.
+#pragma once
+
+#include "fastvit/kernels/generic/prelude.hpp"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace kernels::neon {
+
+inline constexpr std::string_view tier_name = "neon";
+
+// 6 x 4 accumulators, 4 weights and 1 activation are 29 of the 32 registers.
+inline constexpr index gemm_rows = 6;
+constexpr index gemm_panel(index) { return 16; }
+inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;
+
+struct vec {
+    static constexpr index lanes = 4;
+    float32x4_t v;
+
+    static vec load(const float *p) { return {vld1q_f32(p)}; }
+    static vec broadcast(float x) { return {vdupq_n_f32(x)}; }
+    void store(float *p) const { vst1q_f32(p, v); }
+};
+
+inline vec operator+(vec a, vec b) { return {vaddq_f32(a.v, b.v)}; }
+inline vec operator-(vec a, vec b) { return {vsubq_f32(a.v, b.v)}; }
+inline vec operator*(vec a, vec b) { return {vmulq_f32(a.v, b.v)}; }
+inline vec operator/(vec a, vec b) { return {vdivq_f32(a.v, b.v)}; }
+inline vec min(vec a, vec b) { return {vminq_f32(a.v, b.v)}; }
+inline vec max(vec a, vec b) { return {vmaxq_f32(a.v, b.v)}; }
+inline vec fma(vec a, vec b, vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+inline vec round_to_even(vec a) { return {vrndnq_f32(a.v)}; }
+inline vec exp2_of_integer(vec a) {
+    const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(a.v), vdupq_n_s32(127));
+    return {vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23))};
+}
+inline void interleave(vec a, vec b, vec &first, vec &second) {
+    first.v = vzip1q_f32(a.v, b.v);
+    second.v = vzip2q_f32(a.v, b.v);
+}
+
+#include "fastvit/kernels/generic/kernels.inl"
+
+} // namespace kernels::neon
+} // namespace fastvit::inline FASTVIT_ABI
+#endif
