@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// Threads belong to the caller: the executor interface, a serial default, and a small pool.
+#pragma once
+
+#include "fastvit/config.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+
+/// A reference to a callable `void(index task, int worker)`; it must outlive the call it is given to.
+class task_ref {
+  public:
+    template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, task_ref>) task_ref(F &&f)
+    noexcept // NOLINT(google-explicit-constructor): a reference parameter in all but name
+        : object_(const_cast<void *>(static_cast<const void *>(std::addressof(f)))),
+          call_(
+              [](void *object, index task, int worker) { (*static_cast<std::remove_reference_t<F> *>(object))(task, worker); }) {}
+
+    void operator()(index task, int worker) const { call_(object_, task, worker); }
+
+  private:
+    void *object_;
+    void (*call_)(void *, index, int);
+};
+
+/// Runs independent tasks. An application implements it over its own scheduler, or uses one of the two below.
+class executor {
+  public:
+    virtual ~executor() = default;
+    /// How many tasks may run at once: worker numbers are below this. At least 1, and the same for the executor's whole life.
+    virtual int workers() const noexcept = 0;
+    /// Calls task(i, worker) once for each i in [0, tasks), in any order, and returns when all have returned. Two calls that run
+    /// at the same time have different worker numbers. The tasks throw nothing.
+    virtual void run(index tasks, task_ref task) = 0;
+};
+
+/// Everything in the calling thread.
+class serial_executor final : public executor {
+  public:
+    int workers() const noexcept override { return 1; }
+    void run(index tasks, task_ref task) override {
+        for (index i = 0; i < tasks; ++i) task(i, 0);
+    }
+};
+
+/// A pool of threads that wait for work, first spinning for some microseconds, so that the next layer's tasks find them awake,
+/// then asleep in the kernel: an idle pool uses no processor time. The calling thread is worker 0.
+///
+/// Several threads may call run(): one at a time has the pool, and the others meanwhile run their tasks themselves.
+class thread_pool final : public executor {
+  public:
+    /// `workers` counts the calling thread; 0 means one for each of the machine's hardware threads.
+    explicit thread_pool(int workers = 0) {
+        if (workers <= 0) workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+        for (int worker = 1; worker < workers; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+    }
+    ~thread_pool() override {
+        stop_.store(true);
+        round_.fetch_add(1);
+        round_.notify_all();
+        for (std::thread &t : threads_) t.join();
+    }
+    thread_pool(const thread_pool &) = delete;
+    thread_pool &operator=(const thread_pool &) = delete;
+
+    int workers() const noexcept override { return static_cast<int>(threads_.size()) + 1; }
+
+    void run(index tasks, task_ref task) override {
+        const std::unique_lock owner(busy_, std::try_to_lock);
+        if (!owner || threads_.empty() || tasks < 2) {
+            for (index i = 0; i < tasks; ++i) task(i, 0);
+            return;
+        }
+        task_ = &task;
+        tasks_ = tasks;
+        next_.store(0);
+        open_.store(true);
+        round_.fetch_add(1);
+        round_.notify_all();
+        work(0);
+        // A worker that is late finds the round closed; one that is inside is waited for. Sequential consistency makes sure that
+        // either it sees open_ == false or this thread sees it inside.
+        open_.store(false);
+        for (int spins = 0; inside_.load() != 0; ++spins) relax(spins);
+    }
+
+  private:
+    // About 20 microseconds at 40 cycles a turn: longer than the gap between two layers, shorter than anybody would notice.
+    static constexpr int spin_turns = 2000;
+
+    static void relax(int spins) noexcept {
+        if (spins >= spin_turns) return std::this_thread::yield();
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+
+    void work(int worker) {
+        for (index i = next_.fetch_add(1); i < tasks_; i = next_.fetch_add(1)) (*task_)(i, worker);
+    }
+
+    void serve(int worker) {
+        for (std::uint32_t seen = 0; !stop_.load();) {
+            for (int spins = 0; round_.load() == seen && spins < spin_turns; ++spins) relax(spins);
+            round_.wait(seen);
+            seen = round_.load();
+            inside_.fetch_add(1);
+            if (open_.load()) work(worker);
+            inside_.fetch_sub(1);
+        }
+    }
+
+    std::mutex busy_;
+    const task_ref *task_ = nullptr;
+    index tasks_ = 0;
+    // Counters that different threads write are on cache lines of their own.
+    alignas(64) std::atomic<index> next_{0};
+    alignas(64) std::atomic<std::uint32_t> round_{0};
+    alignas(64) std::atomic<int> inside_{0};
+    std::atomic<bool> open_{false};
+    std::atomic<bool> stop_{false};
+    std::vector<std::thread> threads_; // last: started when all of the above exists
+};
+
+} // namespace fastvit::inline FASTVIT_ABI
