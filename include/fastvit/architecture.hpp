@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// What distinguishes one FastViT from another, and the published ones.
+#pragma once
+
+#include "fastvit/config.hpp"
+#include "fastvit/error.hpp"
+
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+
+/// How the blocks of a stage mix tokens (paper, section 3.1).
+enum class token_mixer : unsigned char { rep_mixer, attention };
+
+/// What normalises the input of attention: BatchNorm, which folds away, or LayerNorm over the channels of each pixel (MCi3,
+/// MCi4).
+enum class attention_norm : unsigned char { batch_norm, layer_norm };
+
+/// One stage: blocks of one width at one resolution.
+struct stage_architecture {
+    index blocks = 0;
+    index channels = 0;
+    index hidden = 0; ///< channels inside the ConvFFN: channels times the MLP ratio
+    token_mixer mixer = token_mixer::rep_mixer;
+    bool position = false;                  ///< a conditional positional encoding before the blocks
+    bool downsample_squeeze_excite = false; ///< squeeze and excite after the patch embedding's large kernel (MCi0 to MCi2)
+    attention_norm norm = attention_norm::batch_norm; ///< for attention stages
+
+    friend bool operator==(const stage_architecture &, const stage_architecture &) = default;
+};
+
+/// A whole network. Everything here can be read off a checkpoint's tensors but large_kernel_gelu, which is known by variant.
+struct architecture {
+    std::string variant; ///< `fastvit_t8` ...; `custom` if it is none of the published ones
+    index in_channels = 3;
+    index classes = 1000; ///< outputs of the last linear layer; 0 without one
+    std::vector<stage_architecture> stages;
+    index head_channels = 0;        ///< of the last convolution, the width of the embedding; 0 without one
+    bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
+    bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
+
+    /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
+    index stride() const noexcept { return index{2} << stages.size(); }
+};
+
+/// A published variant, by what tells it from the others.
+struct variant_entry {
+    std::string_view name;
+    std::size_t stages;
+    std::array<index, 5> blocks;
+    std::array<index, 5> channels;
+    index mlp_ratio;
+    std::size_t attention_stages; ///< the last ones
+    bool large_kernel_gelu;
+};
+
+/// apple/ml-fastvit `models/fastvit.py`, apple/ml-mobileclip and timm `fastvit.py`, in order of size.
+inline constexpr std::array<variant_entry, 12> variant_table{{
+    {"fastvit_t8", 4, {2, 2, 4, 2}, {48, 96, 192, 384}, 3, 0, false},
+    {"fastvit_t12", 4, {2, 2, 6, 2}, {64, 128, 256, 512}, 3, 0, false},
+    {"fastvit_s12", 4, {2, 2, 6, 2}, {64, 128, 256, 512}, 4, 0, false},
+    {"fastvit_sa12", 4, {2, 2, 6, 2}, {64, 128, 256, 512}, 4, 1, false},
+    {"fastvit_sa24", 4, {4, 4, 12, 4}, {64, 128, 256, 512}, 4, 1, false},
+    {"fastvit_sa36", 4, {6, 6, 18, 6}, {64, 128, 256, 512}, 4, 1, false},
+    {"fastvit_ma36", 4, {6, 6, 18, 6}, {76, 152, 304, 608}, 4, 1, false},
+    {"fastvit_mci0", 4, {2, 6, 10, 2}, {64, 128, 256, 512}, 3, 1, true},
+    {"fastvit_mci1", 4, {4, 12, 20, 4}, {64, 128, 256, 512}, 3, 1, true},
+    {"fastvit_mci2", 4, {4, 12, 24, 4}, {80, 160, 320, 640}, 3, 1, true},
+    {"fastvit_mci3", 5, {2, 12, 24, 4, 2}, {96, 192, 384, 768, 1536}, 4, 2, true},
+    {"fastvit_mci4", 5, {2, 12, 24, 4, 4}, {128, 256, 512, 1024, 2048}, 4, 2, true},
+}};
+
+/// The published variant with these stages, or null. Head, class count and input channels may be a user's own.
+inline const variant_entry *find_variant(std::span<const stage_architecture> stages) noexcept {
+    for (const variant_entry &v : variant_table) {
+        if (v.stages != stages.size()) continue;
+        bool same = true;
+        for (std::size_t i = 0; i < v.stages && same; ++i) {
+            const token_mixer mixer = i + v.attention_stages >= v.stages ? token_mixer::attention : token_mixer::rep_mixer;
+            same = stages[i].blocks == v.blocks[i] && stages[i].channels == v.channels[i] && stages[i].mixer == mixer &&
+                   stages[i].hidden == v.channels[i] * v.mlp_ratio;
+        }
+        if (same) return &v;
+    }
+    return nullptr;
+}
+
+/// The published variant of that name, with the class count it was published with. Throws invalid_argument for an unknown name.
+inline architecture published_architecture(std::string_view name) {
+    architecture net;
+    std::string known;
+    for (const variant_entry &v : variant_table) {
+        known += (known.empty() ? "" : ", ") + std::string(v.name);
+        if (v.name != name) continue;
+        const bool mci = v.large_kernel_gelu, layer_norm = v.stages == 5;
+        net.variant = name;
+        net.large_kernel_gelu = mci;
+        net.stem_scale_branch = !layer_norm;
+        net.classes = !mci ? 1000 : layer_norm ? 768 : 512;
+        for (std::size_t i = 0; i < v.stages; ++i) {
+            const bool attends = i + v.attention_stages >= v.stages;
+            net.stages.push_back({.blocks = v.blocks[i],
+                                  .channels = v.channels[i],
+                                  .hidden = v.channels[i] * v.mlp_ratio,
+                                  .mixer = attends ? token_mixer::attention : token_mixer::rep_mixer,
+                                  .position = attends,
+                                  .downsample_squeeze_excite = mci && !layer_norm && i >= 2,
+                                  .norm = attends && layer_norm ? attention_norm::layer_norm : attention_norm::batch_norm});
+        }
+        net.head_channels = 2 * net.stages.back().channels;
+        return net;
+    }
+    throw error(errc::invalid_argument, {.problem = "variant", .expected = "one of " + known, .found = std::string(name)});
+}
+
+/// Multiply-adds of one image's folded forward pass: convolutions, linear layers and both products of attention; additions,
+/// activations and the squeeze-and-excite's pooling are not counted.
+inline double multiply_adds(const architecture &net, index height, index width) {
+    const auto half = [](index n) { return (n + 1) / 2; };
+    const auto d = [](index n) { return static_cast<double>(n); };
+    double total = 0;
+    const index c0 = net.stages.empty() ? 0 : net.stages[0].channels;
+    height = half(height), width = half(width);
+    total += d(height * width) * d(c0 * net.in_channels * 9);
+    height = half(height), width = half(width);
+    total += d(height * width) * d(c0 * 9 + c0 * c0);
+    index before = c0;
+    for (std::size_t s = 0; s < net.stages.size(); ++s) {
+        const stage_architecture &stage = net.stages[s];
+        const index c = stage.channels;
+        if (s > 0) {
+            height = half(height), width = half(width);
+            total += d(height * width) * d(c * 49 + c * c);
+            if (stage.downsample_squeeze_excite) total += d(2 * c * (c / 4));
+        }
+        const double pixels = d(height * width);
+        if (stage.position) total += pixels * d(c * 49);
+        double block = pixels * d(c * 49 + 2 * c * stage.hidden);
+        block += stage.mixer == token_mixer::rep_mixer ? pixels * d(c * 9) : pixels * d(4 * c * c) + 2 * pixels * pixels * d(c);
+        total += d(stage.blocks) * block;
+        before = c;
+    }
+    if (net.head_channels > 0) {
+        total += d(height * width) * d(net.head_channels * 9) + d(2 * net.head_channels * (net.head_channels / 16));
+        before = net.head_channels;
+    }
+    return total + d(before * net.classes);
+}
+
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+// The network's parameters as a checkpoint holds them: one struct per block, in the train-time form, the folded form, or both
+// kinds side by side in different blocks.
+//
+// describe() lists the tensors of a struct by name and shape, once; reading, writing and listing are archives that it is given:
+//
+//     archive.tensor(name, tensor, shape)      one tensor of parameters
+//     archive.variance(name, tensor, shape)    the same, of values that cannot be negative
+//     archive.counter(name)                    a BatchNorm's num_batches_tracked, which inference does not use
+//     archive.in(name, f)                      f() with the names inside `name.`
+//     archive.folded(conv)                     whether the block at this place is folded (conv: what the struct holds)
+//     archive.present(name, now)               whether there is anything inside `name.` (now: whether the struct holds it)
+//
+// Names are timm's; io/names.hpp knows the other spellings.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/tensor.hpp"
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace weights {
+
+/// BatchNorm2d in evaluation form: (x - running_mean) / sqrt(running_var + epsilon) * weight + bias, each [channels].
+struct batch_norm {
+    tensor<float> weight, bias, running_mean, running_var;
+    static constexpr double epsilon = 1e-5;
+};
+
+/// The extent of a square convolution that pads kernel / 2.
+struct conv_shape {
+    index in = 0, out = 0;
+    index kernel = 1;
+    index stride = 1;
+    bool depthwise = false; ///< groups = in; output o reads input o / (out / in)
+
+    index multiplier() const noexcept { return depthwise ? out / in : 1; }
+    shape kernel_dims() const { return {out, depthwise ? 1 : in, kernel, kernel}; }
+};
+
+/// Conv2d with bias: kernel [out, in / groups, k, k], bias [out].
+struct conv {
+    tensor<float> kernel, bias;
+};
+
+/// Conv2d without bias, and the BatchNorm after it.
+struct conv_bn {
+    tensor<float> kernel;
+    batch_norm bn;
+};
+
+/// LayerNorm over the channels of each pixel (timm `LayerNorm2d`), [channels] each.
+struct layer_norm {
+    tensor<float> weight, bias;
+    static constexpr double epsilon = 1e-5;
+};
+
+/// Squeeze and excite: 1 x 1 convolutions to [reduced, channels, 1, 1] and back.
+struct squeeze_excite {
+    conv reduce, expand;
+};
+
+/// MobileOne block (official `MobileOneBlock`): the sum of up to three kinds of branches, folded into one convolution.
+struct mobile_one {
+    conv_shape dims;
+    std::optional<conv> folded;
+    std::vector<conv_bn> convs;         ///< k x k branches
+    std::optional<conv_bn> scale;       ///< 1 x 1 branch of the same stride and groups
+    std::optional<batch_norm> identity; ///< the skip, where in = out and stride = 1
+    std::optional<squeeze_excite> attention;
+};
+
+/// Large-kernel convolution of the patch embedding (official `ReparamLargeKernelConv`): a 7 x 7 and a 3 x 3 branch.
+struct large_kernel {
+    conv_shape dims;
+    std::optional<conv> folded;
+    std::optional<conv_bn> large, small;
+    std::optional<squeeze_excite> attention;
+};
+
+/// Patch embedding: halves the resolution, before every stage but the first.
+struct patch_embed {
+    large_kernel spatial;
+    mobile_one pointwise;
+};
+
+/// RepMixer: x + layer_scale * (mixer(x) - norm(x)), folded into one depthwise 3 x 3.
+struct rep_mixer {
+    index channels = 0;
+    std::optional<conv> folded;
+    mobile_one mixer;          ///< depthwise 3 x 3
+    batch_norm norm;           ///< a MobileOne block with nothing but its identity branch
+    tensor<float> layer_scale; ///< [channels, 1, 1]
+};
+
+/// ConvFFN: fc2(GELU(fc1(BN(depthwise 7 x 7)))).
+struct conv_ffn {
+    conv_bn spatial;
+    conv fc1, fc2;
+};
+
+/// t = RepMixer(x); t + layer_scale * ConvFFN(t).
+struct rep_mixer_block {
+    rep_mixer mixer;
+    conv_ffn ffn;
+    tensor<float> layer_scale; ///< [channels, 1, 1]
+};
+
+/// Multi-head self-attention: qkv [3 * channels, channels] without bias, proj [channels, channels] with.
+struct self_attention {
+    tensor<float> qkv;
+    conv proj;
+};
+
+/// t = x + layer_scale_1 * attention(norm(x)); t + layer_scale_2 * ConvFFN(t).
+struct attention_block {
+    std::variant<batch_norm, layer_norm> norm;
+    self_attention mixer;
+    conv_ffn ffn;
+    tensor<float> layer_scale_1, layer_scale_2; ///< [channels, 1, 1]
+};
+
+/// Conditional positional encoding (official `RepCPE`): x + depthwise 7 x 7 of x.
+struct position {
+    index channels = 0;
+    std::optional<conv> folded;
+    std::optional<conv> encoding;
+};
+
+/// The stem: 3 x 3 stride 2, depthwise 3 x 3 stride 2, 1 x 1.
+struct stem {
+    std::array<mobile_one, 3> convs;
+};
+
+/// The last convolution: depthwise 3 x 3 with squeeze and excite.
+struct head_conv {
+    mobile_one conv;
+};
+
+/// The classifier or projection: weight [classes, channels], bias [classes].
+struct linear {
+    tensor<float> weight, bias;
+};
+
+template <class Archive> void describe(Archive &ar, batch_norm &w, index channels) {
+    ar.tensor("weight", w.weight, {channels});
+    ar.tensor("bias", w.bias, {channels});
+    ar.tensor("running_mean", w.running_mean, {channels});
+    ar.variance("running_var", w.running_var, {channels});
+    ar.counter("num_batches_tracked");
+}
+
+template <class Archive> void describe(Archive &ar, layer_norm &w, index channels) {
+    ar.tensor("weight", w.weight, {channels});
+    ar.tensor("bias", w.bias, {channels});
+}
+
+template <class Archive> void describe(Archive &ar, conv &w, const conv_shape &dims) {
+    ar.tensor("weight", w.kernel, dims.kernel_dims());
+    ar.tensor("bias", w.bias, {dims.out});
+}
+
+template <class Archive> void describe(Archive &ar, conv_bn &w, const conv_shape &dims) {
+    ar.in("conv", [&] { ar.tensor("weight", w.kernel, dims.kernel_dims()); });
+    ar.in("bn", [&] { describe(ar, w.bn, dims.out); });
+}
+
+template <class Archive> void describe(Archive &ar, squeeze_excite &w, index channels, index reduced) {
+    ar.in("fc1", [&] { describe(ar, w.reduce, {.in = channels, .out = reduced}); });
+    ar.in("fc2", [&] { describe(ar, w.expand, {.in = reduced, .out = channels}); });
+}
+
+/// An optional part: there if `wanted`, else not looked for.
+template <class Archive, class T, class... Extent>
+void describe_if(Archive &ar, bool wanted, const char *name, std::optional<T> &part, const Extent &...extent) {
+    if (!wanted) return;
+    if (!part) part.emplace();
+    ar.in(name, [&] { describe(ar, *part, extent...); });
+}
+
+/// `scale_branch`: the train-time form has a 1 x 1 branch. `reduced`: channels inside the squeeze and excite, 0 without one.
+template <class Archive> void describe(Archive &ar, mobile_one &w, const conv_shape &dims, bool scale_branch, index reduced = 0) {
+    w.dims = dims;
+    describe_if(ar, reduced > 0, "se", w.attention, dims.out, reduced);
+    const bool folded = ar.folded(w.folded);
+    describe_if(ar, folded, "reparam_conv", w.folded, dims);
+    if (folded) return;
+    describe_if(ar, dims.in == dims.out && dims.stride == 1, "identity", w.identity, dims.out);
+    ar.in("conv_kxk", [&] {
+        // One branch at least: without any, the first is what the archive will miss.
+        for (std::size_t i = 0; i == 0 || ar.present(std::to_string(i), i < w.convs.size()); ++i) {
+            if (i >= w.convs.size()) w.convs.emplace_back();
+            ar.in(std::to_string(i), [&] { describe(ar, w.convs[i], dims); });
+        }
+    });
+    conv_shape point = dims;
+    point.kernel = 1;
+    describe_if(ar, scale_branch && dims.kernel > 1, "conv_scale", w.scale, point);
+}
+
+template <class Archive> void describe(Archive &ar, large_kernel &w, const conv_shape &dims, index reduced) {
+    w.dims = dims;
+    const bool folded = ar.folded(w.folded);
+    describe_if(ar, folded, "reparam_conv", w.folded, dims);
+    describe_if(ar, !folded, "large_conv", w.large, dims);
+    conv_shape three = dims;
+    three.kernel = 3;
+    describe_if(ar, !folded, "small_conv", w.small, three);
+    describe_if(ar, reduced > 0, "se", w.attention, dims.out, reduced);
+}
+
+/// The patch embedding before stage `s` of `net`, s > 0. Its squeeze and excite reduces to a quarter.
+template <class Archive> void describe(Archive &ar, patch_embed &w, const architecture &net, std::size_t s) {
+    const stage_architecture &stage = net.stages[s];
+    const index in = net.stages[s - 1].channels, out = stage.channels;
+    ar.in("proj", [&] {
+        const conv_shape spatial{.in = in, .out = out, .kernel = 7, .stride = 2, .depthwise = true};
+        ar.in("0", [&] { describe(ar, w.spatial, spatial, stage.downsample_squeeze_excite ? out / 4 : 0); });
+        ar.in("1", [&] { describe(ar, w.pointwise, {.in = out, .out = out}, false); });
+    });
+}
+
+template <class Archive> void describe(Archive &ar, rep_mixer &w, index channels) {
+    w.channels = channels;
+    const conv_shape dims{.in = channels, .out = channels, .kernel = 3, .depthwise = true};
+    const bool folded = ar.folded(w.folded);
+    describe_if(ar, folded, "reparam_conv", w.folded, dims);
+    if (folded) return;
+    ar.in("norm", [&] { ar.in("identity", [&] { describe(ar, w.norm, channels); }); });
+    ar.in("mixer", [&] { describe(ar, w.mixer, dims, true); });
+    ar.in("layer_scale", [&] { ar.tensor("gamma", w.layer_scale, {channels, 1, 1}); });
+}
+
+template <class Archive> void describe(Archive &ar, conv_ffn &w, index channels, index hidden) {
+    ar.in("conv", [&] { describe(ar, w.spatial, {.in = channels, .out = channels, .kernel = 7, .depthwise = true}); });
+    ar.in("fc1", [&] { describe(ar, w.fc1, {.in = channels, .out = hidden}); });
+    ar.in("fc2", [&] { describe(ar, w.fc2, {.in = hidden, .out = channels}); });
+}
+
+template <class Archive> void describe(Archive &ar, rep_mixer_block &w, const stage_architecture &stage) {
+    ar.in("token_mixer", [&] { describe(ar, w.mixer, stage.channels); });
+    ar.in("mlp", [&] { describe(ar, w.ffn, stage.channels, stage.hidden); });
+    ar.in("layer_scale", [&] { ar.tensor("gamma", w.layer_scale, {stage.channels, 1, 1}); });
+}
+
+template <class Archive> void describe(Archive &ar, attention_block &w, const stage_architecture &stage) {
+    const index c = stage.channels;
+    if (stage.norm == attention_norm::layer_norm && w.norm.index() == 0) w.norm.emplace<layer_norm>();
+    ar.in("norm", [&] { std::visit([&](auto &norm) { describe(ar, norm, c); }, w.norm); });
+    ar.in("token_mixer", [&] {
+        ar.in("qkv", [&] { ar.tensor("weight", w.mixer.qkv, {3 * c, c}); });
+        ar.in("proj", [&] {
+            ar.tensor("weight", w.mixer.proj.kernel, {c, c});
+            ar.tensor("bias", w.mixer.proj.bias, {c});
+        });
+    });
+    ar.in("layer_scale_1", [&] { ar.tensor("gamma", w.layer_scale_1, {c, 1, 1}); });
+    ar.in("mlp", [&] { describe(ar, w.ffn, c, stage.hidden); });
+    ar.in("layer_scale_2", [&] { ar.tensor("gamma", w.layer_scale_2, {c, 1, 1}); });
+}
+
+template <class Archive> void describe(Archive &ar, position &w, index channels) {
+    w.channels = channels;
+    const conv_shape dims{.in = channels, .out = channels, .kernel = 7, .depthwise = true};
+    const bool folded = ar.folded(w.folded);
+    describe_if(ar, folded, "reparam_conv", w.folded, dims);
+    describe_if(ar, !folded, "pos_enc", w.encoding, dims);
+}
+
+template <class Archive> void describe(Archive &ar, stem &w, const architecture &net) {
+    const index c = net.stages[0].channels;
+    const bool scale = net.stem_scale_branch;
+    ar.in("0", [&] { describe(ar, w.convs[0], {.in = net.in_channels, .out = c, .kernel = 3, .stride = 2}, scale); });
+    ar.in("1", [&] { describe(ar, w.convs[1], {.in = c, .out = c, .kernel = 3, .stride = 2, .depthwise = true}, scale); });
+    ar.in("2", [&] { describe(ar, w.convs[2], {.in = c, .out = c}, false); });
+}
+
+/// The squeeze and excite of the head reduces to a sixteenth.
+template <class Archive> void describe(Archive &ar, head_conv &w, const architecture &net) {
+    const conv_shape dims{.in = net.stages.back().channels, .out = net.head_channels, .kernel = 3, .depthwise = true};
+    describe(ar, w.conv, dims, true, net.head_channels / 16);
+}
+
+template <class Archive> void describe(Archive &ar, linear &w, index in, index out) {
+    ar.tensor("weight", w.weight, {out, in});
+    ar.tensor("bias", w.bias, {out});
+}
+
+/// Calls visit(w, describe_to) for each part of the network in the order in which it runs: w, freshly made by describing it to
+/// `ar`, is a stem, patch_embed, position, rep_mixer_block, attention_block, head_conv or linear, and describe_to(archive, w)
+/// describes it to another archive, under the same names. Parts come one at a time, so that loading holds the weights of one.
+template <class Archive, class Visitor> void for_each_part(Archive &ar, const architecture &net, Visitor &&visit) {
+    const auto give = [&]<class Part, class... Extent>(Part w, const std::string &name, const Extent &...extent) {
+        const auto describe_to = [&](auto &archive, Part &part) {
+            archive.in(name, [&] { describe(archive, part, extent...); });
+        };
+        describe_to(ar, w);
+        visit(w, describe_to);
+    };
+    give(stem{}, "stem", net);
+    for (std::size_t s = 0; s < net.stages.size(); ++s) {
+        const stage_architecture &stage = net.stages[s];
+        const std::string name = "stages." + std::to_string(s) + ".";
+        if (s > 0) give(patch_embed{}, name + "downsample", net, s);
+        if (stage.position) give(position{}, name + "pos_emb", stage.channels);
+        for (index b = 0; b < stage.blocks; ++b) {
+            const std::string block = name + "blocks." + std::to_string(b);
+            if (stage.mixer == token_mixer::rep_mixer)
+                give(rep_mixer_block{}, block, stage);
+            else
+                give(attention_block{}, block, stage);
+        }
+    }
+    if (net.head_channels > 0) give(head_conv{}, "final_conv", net);
+    if (net.classes > 0)
+        give(linear{}, "head.fc", net.head_channels > 0 ? net.head_channels : net.stages.back().channels, net.classes);
+}
+
+} // namespace weights
+} // namespace fastvit::inline FASTVIT_ABI
