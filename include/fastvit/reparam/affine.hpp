@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// BatchNorm in evaluation form as the affine map it is.
+#pragma once
+
+#include "fastvit/weights.hpp"
+
+#include <Eigen/Core>
+#include <cmath>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace reparam {
+
+/// Everything here is in double: where weight / sqrt(variance) is large, a fold in float32 would lose the digits that count.
+using vector = Eigen::ArrayXd;
+using matrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+inline vector to_double(const tensor<float> &t) { return Eigen::Map<const Eigen::ArrayXf>(t.data(), t.count()).cast<double>(); }
+
+/// The tensor as a matrix whose rows are its first dimension.
+inline matrix rows_to_double(const tensor<float> &t) {
+    using float_matrix = Eigen::Array<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const index rows = t.dim(0);
+    return Eigen::Map<const float_matrix>(t.data(), rows, rows > 0 ? t.count() / rows : 0).cast<double>();
+}
+
+/// Rounded to float32, once, at the end of a fold. `values` has dims.count() elements.
+template <class Values> tensor<float> to_float(const Values &values, const shape &dims) {
+    tensor<float> t(dims);
+    Eigen::Map<Eigen::ArrayXf>(t.data(), t.count()) = values.template reshaped<Eigen::RowMajor>().template cast<float>();
+    return t;
+}
+
+/// y = x * scale + shift, channel by channel.
+struct affine {
+    vector scale, shift;
+};
+
+/// scale = weight / sqrt(running_var + epsilon), shift = bias - running_mean * scale.
+inline affine to_affine(const weights::batch_norm &bn) {
+    affine a;
+    a.scale = to_double(bn.weight) / (to_double(bn.running_var) + weights::batch_norm::epsilon).sqrt();
+    a.shift = to_double(bn.bias) - to_double(bn.running_mean) * a.scale;
+    return a;
+}
+
+} // namespace reparam
+} // namespace fastvit::inline FASTVIT_ABI
