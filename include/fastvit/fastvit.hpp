@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// fastvit: FastViT (arXiv 2303.14189) on CPUs. The one header that an application includes.
+//
+//     fastvit::model net = fastvit::model::open("fastvit_t8.safetensors");
+//     fastvit::workspace space;
+//     const fastvit::outputs &out = net.forward(images, space);      // images: N x 3 x H x W; out.logits: N x classes
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/error.hpp"
+#include "fastvit/io/checkpoint.hpp"
+#include "fastvit/isa.hpp"
+#include "fastvit/loading/fold_checkpoint.hpp"
+#include "fastvit/model.hpp"
+#include "fastvit/parallel.hpp"
+#include "fastvit/preprocess.hpp"
+#include "fastvit/tensor.hpp"
+#include "fastvit/version.hpp"

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// The architecture of a checkpoint, read off its tensors.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/kernels/contract.hpp"
+#include "fastvit/loading/state_dict.hpp"
+
+#include <string>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace loading {
+
+/// More than any published FastViT has (5, 24), and little enough that a hostile file cannot make loading long.
+inline constexpr index max_stages = 8, max_blocks = 1024;
+
+namespace detail {
+
+/// The dimension of a tensor that the architecture follows from; throws `missing_tensor` or `shape_mismatch`.
+inline index dimension(const state_dict &dict, const std::string &canonical, std::size_t rank, std::size_t dim) {
+    const io::stored_tensor *const t = dict.find(canonical);
+    if (!t)
+        throw error(errc::missing_tensor,
+                    {.problem = "this tensor is missing", .tensor = dict.names().from_canonical(canonical)});
+    if (t->dims.rank() != rank || t->dims[dim] == 0)
+        throw error(errc::shape_mismatch, {.problem = "wrong shape",
+                                           .expected = std::to_string(rank) + " dimensions, none of them 0",
+                                           .found = t->dims.to_string(),
+                                           .tensor = t->name});
+    return t->dims[dim];
+}
+
+inline stage_architecture recognise_stage(const state_dict &dict, const std::string &name) {
+    stage_architecture stage;
+    while (stage.blocks < max_blocks && dict.any_with_prefix(name + "blocks." + std::to_string(stage.blocks) + "."))
+        ++stage.blocks;
+    const std::string block = name + "blocks.0.";
+    stage.channels = dimension(dict, block + "mlp.conv.conv.weight", 4, 0);
+    stage.hidden = dimension(dict, block + "mlp.fc1.weight", 4, 0);
+    stage.position = dict.any_with_prefix(name + "pos_emb.");
+    stage.downsample_squeeze_excite = dict.any_with_prefix(name + "downsample.proj.0.se.");
+    if (dict.any_with_prefix(block + "token_mixer.qkv.") || dict.any_with_prefix(block + "token_mixer.proj.")) {
+        stage.mixer = token_mixer::attention;
+        if (!dict.any_with_prefix(block + "norm.running_")) stage.norm = attention_norm::layer_norm;
+        if (stage.channels % kernels::head_channels != 0)
+            throw error(errc::unsupported,
+                        {.problem = "channels of an attention stage",
+                         .expected = "a multiple of " + std::to_string(kernels::head_channels) + ", the channels of a head",
+                         .found = std::to_string(stage.channels),
+                         .tensor = dict.names().from_canonical(block + "token_mixer.qkv.weight")});
+    }
+    return stage;
+}
+
+} // namespace detail
+
+/// Throws `missing_tensor`, `shape_mismatch` or `unsupported` where the tensors that decide are not there or make no sense.
+inline architecture recognise(const state_dict &dict) {
+    using detail::dimension;
+    architecture net;
+    const bool folded_stem = dict.find("stem.0.reparam_conv.weight") != nullptr;
+    net.in_channels = dimension(dict, folded_stem ? "stem.0.reparam_conv.weight" : "stem.0.conv_kxk.0.conv.weight", 4, 1);
+    net.stem_scale_branch =
+        dict.any_with_prefix("stem.0.conv_scale.") || dict.any_with_prefix("stem.1.conv_scale.") || folded_stem;
+    do {
+        net.stages.push_back(detail::recognise_stage(dict, "stages." + std::to_string(net.stages.size()) + "."));
+    } while (static_cast<index>(net.stages.size()) < max_stages &&
+             dict.any_with_prefix("stages." + std::to_string(net.stages.size()) + "."));
+    for (std::size_t s = 1; s < net.stages.size(); ++s)
+        if (net.stages[s].channels % net.stages[s - 1].channels != 0)
+            throw error(errc::unsupported,
+                        {.problem = "channels of stage " + std::to_string(s),
+                         .expected = "a multiple of the stage before, " + std::to_string(net.stages[s - 1].channels),
+                         .found = std::to_string(net.stages[s].channels)});
+
+    if (dict.any_with_prefix("final_conv.")) {
+        const bool folded = dict.find("final_conv.reparam_conv.weight") != nullptr;
+        net.head_channels =
+            dimension(dict, folded ? "final_conv.reparam_conv.weight" : "final_conv.conv_kxk.0.conv.weight", 4, 0);
+        if (net.head_channels % net.stages.back().channels != 0 || net.head_channels < 16)
+            throw error(errc::unsupported, {.problem = "channels of the head's convolution",
+                                            .expected = "a multiple of the last stage's " +
+                                                        std::to_string(net.stages.back().channels) + ", and at least 16",
+                                            .found = std::to_string(net.head_channels)});
+    }
+    net.classes = dict.any_with_prefix("head.fc.") ? dimension(dict, "head.fc.weight", 2, 0) : 0;
+
+    const variant_entry *const known = find_variant(net.stages);
+    net.variant = known ? known->name : "custom";
+    // No tensor tells; a custom network is of the MCi family if it has what only that family has.
+    net.large_kernel_gelu = known && known->large_kernel_gelu;
+    for (const stage_architecture &stage : net.stages)
+        if (!known && (stage.downsample_squeeze_excite || stage.norm == attention_norm::layer_norm)) net.large_kernel_gelu = true;
+    return net;
+}
+
+} // namespace loading
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// What a block needs while it runs: the kernels, memory and threads. The same code plans and runs: in a planning context memory
+// is only counted and nothing is computed.
+#pragma once
+
+#include "fastvit/kernels/contract.hpp"
+#include "fastvit/nn/map.hpp"
+#include "fastvit/parallel.hpp"
+#include "fastvit/tensor.hpp"
+
+#include <algorithm>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace nn {
+
+/// A stack of floats: a block takes memory from the top and gives it back when it returns.
+class arena {
+  public:
+    /// Counts only: what it hands out must not be touched.
+    arena() = default;
+    /// Over `capacity` floats, which outlive the arena and were counted by an arena of the first kind.
+    explicit arena(float *memory) : base_(memory) {}
+
+    float *take(index count) noexcept {
+        constexpr index line = static_cast<index>(alignment / sizeof(float));
+        float *const p = base_ + top_;
+        top_ += (count + line - 1) / line * line;
+        peak_ = std::max(peak_, top_);
+        return p;
+    }
+    index peak() const noexcept { return peak_; }
+    index top() const noexcept { return top_; }
+    void release_to(index top) noexcept { top_ = top; }
+
+  private:
+    // A counting arena needs addresses to count from; this one is aligned, not null, and never read or written.
+    float *base_ = reinterpret_cast<float *>(alignment); // NOLINT(performance-no-int-to-ptr)
+    index top_ = 0;
+    index peak_ = 0;
+};
+
+struct context {
+    const kernels::kernel_table &kernels;
+    arena &memory;
+    executor *threads; ///< null while planning
+    int workers;       ///< of the executor that will run
+
+    bool planning() const noexcept { return threads == nullptr; }
+
+    /// Runs tasks in parallel, or nothing while planning.
+    template <class F> void parallel(index tasks, F &&task) const {
+        if (!planning()) threads->run(tasks, task_ref(task));
+    }
+
+    /// A map whose halo is zero and whose inside is not initialised.
+    map take_map(const extent &size, index halo) const { return take_map(size, halo, spread_channels(size.channels)); }
+    map take_map(const extent &size, index halo, index pixel_stride) const {
+        map m = layout(size, halo, pixel_stride);
+        m.origin = memory.take(m.floats()) + halo * m.row_stride + halo * m.pixel_stride;
+        if (!planning()) clear_halo(m);
+        return m;
+    }
+
+    /// Memory for each worker: worker w has `count` floats from the result + w * count.
+    float *take_scratch(index count) const { return memory.take(count * workers); }
+};
+
+/// Gives back, at the end of a scope, what was taken in it.
+class scope {
+  public:
+    explicit scope(const context &c) : memory_(c.memory), top_(c.memory.top()) {}
+    ~scope() { memory_.release_to(top_); }
+    scope(const scope &) = delete;
+    scope &operator=(const scope &) = delete;
+
+  private:
+    arena &memory_;
+    index top_;
+};
+
+/// A rectangle of pixels of one image.
+struct tile {
+    index image, y, x, rows, columns;
+    index pixels() const noexcept { return rows * columns; }
+};
+
+/// A map cut into tiles of nearly equal size.
+struct tiling {
+    extent size;
+    index rows, columns; ///< of a tile, the last ones smaller
+    index down, across;  ///< tiles
+
+    /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit, and where there are few of
+    /// them, as many as the workers can share out evenly. Results do not depend on it.
+    tiling(const extent &e, index target, int workers) : size(e) {
+        target = std::clamp<index>(target, 1, kernels::gemm_max_pixels);
+        across = (e.width + target - 1) / target;
+        columns = (e.width + across - 1) / across;
+        rows = std::clamp<index>(target / columns, 1, e.height);
+        down = (e.height + rows - 1) / rows;
+        const index few = 8 * index{workers};
+        while (workers > 1 && count() < few && count() % workers != 0 && down < e.height) ++down;
+        rows = (e.height + down - 1) / down;
+        down = (e.height + rows - 1) / rows;
+        across = (e.width + columns - 1) / columns;
+    }
+
+    index count() const noexcept { return size.images * down * across; }
+    index most_pixels() const noexcept { return rows * columns; }
+    tile operator[](index i) const noexcept {
+        const index y = i / across % down * rows, x = i % across * columns;
+        return {i / (across * down), y, x, std::min(rows, size.height - y), std::min(columns, size.width - x)};
+    }
+};
+
+/// Addresses of a tile's pixels in row order.
+template <class Pointer> void tile_pixels(const map &m, const tile &t, Pointer *out) noexcept {
+    for (index y = 0; y < t.rows; ++y)
+        for (index x = 0; x < t.columns; ++x) *out++ = m.at(t.image, t.y + y, t.x + x);
+}
+
+/// Addresses of `count` pixels that lie one after the other.
+template <class Pointer> void run_pixels(float *first, index stride, index count, Pointer *out) noexcept {
+    for (index i = 0; i < count; ++i) out[i] = first + i * stride;
+}
+
+} // namespace nn
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The head: a depthwise 3 x 3 with squeeze and excite and GELU, the global average, and the linear layer.
+#pragma once
+
+#include "fastvit/nn/mobile_one.hpp"
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace nn {
+
+class head_conv {
+  public:
+    head_conv(const kernels::kernel_table &tier, graph form, const weights::head_conv &w)
+        : conv_(tier, form, w.conv, activation::gelu) {}
+
+    extent output(const extent &in) const noexcept { return conv_.output(in); }
+    /// `in` has a halo of at least 1.
+    void run(const context &c, const map &in, const map &out) const { conv_.run(c, in, out); }
+
+  private:
+    mobile_one conv_;
+};
+
+class linear {
+  public:
+    linear(const kernels::kernel_table &tier, const weights::linear &w) : packed_(pack_pointwise(tier, w.weight, w.bias)) {}
+
+    /// Floats between the vectors of the result.
+    index out_row() const noexcept { return packed_.columns; }
+    void run(const context &c, float *in, index in_row, float *out, index vectors) const {
+        run_linear(c, packed_, in, in_row, out, out_row(), vectors);
+    }
+
+  private:
+    kernels::packed_gemm packed_;
+};
+
+} // namespace nn
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// A stage: patch embedding, positional encoding and blocks, and the whole backbone.
+#pragma once
+
+#include "fastvit/nn/attention_block.hpp"
+#include "fastvit/nn/patch_embed.hpp"
+#include "fastvit/nn/rep_mixer.hpp"
+
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace nn {
+
+class stage {
+  public:
+    void set(patch_embed p) { downsample_.emplace(std::move(p)); }
+    void set(position p) { position_.emplace(std::move(p)); }
+    void add(rep_mixer_block b) { blocks_.emplace_back(std::move(b)); }
+    void add(attention_block b) { blocks_.emplace_back(std::move(b)); }
+
+    /// What the maps of every stage need around them: ConvFFN's, the patch embedding's and the positional encoding's 7 x 7
+    /// windows.
+    static constexpr index halo = 3;
+
+    /// The stage's output map, taken from the context's memory. `in` is the output of the stem or of the stage before; without a
+    /// patch embedding the stage works in it.
+    map run(const context &c, const map &in, index channels) const {
+        map x = in;
+        if (downsample_) {
+            x = c.take_map(downsample_->output(in.size).with_channels(channels), halo);
+            downsample_->run(c, in, x);
+        }
+        map other = c.take_map(x.size, halo);
+        if (position_) {
+            position_->run(c, x, other);
+            std::swap(x, other);
+        }
+        for (const auto &block : blocks_) std::visit([&](const auto &b) { b.run(c, x, other); }, block);
+        return x;
+    }
+
+  private:
+    std::optional<patch_embed> downsample_;
+    std::optional<position> position_;
+    std::vector<std::variant<rep_mixer_block, attention_block>> blocks_;
+};
+
+} // namespace nn
+} // namespace fastvit::inline FASTVIT_ABI
