@@ -78,8 +78,8 @@ template <class T> class tensor_view {
     /// `data` must hold dims.count() elements for as long as the view is used.
     tensor_view(T *data, shape dims) : data_(data), dims_(dims) {}
     /// A view of mutable elements is also one of constant elements.
-    tensor_view(const tensor_view<std::remove_const_t<T>> &other) requires std::is_const_v<T> : data_(other.data()),
-                                                                                                dims_(other.dims()) {}
+    template <std::same_as<std::remove_const_t<T>> U>
+    requires std::is_const_v<T> tensor_view(const tensor_view<U> &other) : data_(other.data()), dims_(other.dims()) {}
 
     T *data() const noexcept { return data_; }
     const shape &dims() const noexcept { return dims_; }
