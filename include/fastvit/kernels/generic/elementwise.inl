@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: MIT
 // BatchNorm and layer scale, sums for pooling, LayerNorm. Contracts: affine_args, sum_args, layer_norm_args.
 
+/// Count registers of one pixel.
+template <int Count> FASTVIT_ALWAYS_INLINE void affine_run(const affine_args &f, const float *x, float *y, index c) {
+    vec value[Count];
+    FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
+        const index at = c + i * vec::lanes;
+        value[i] = fma(vec::load(x + at), vec::load(f.scale + at), vec::load(f.shift + at));
+    }
+    apply(f.act, value);
+    FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
+        const index at = c + i * vec::lanes;
+        if (f.accumulate) value[i] = value[i] + vec::load(y + at);
+        value[i].store(y + at);
+    }
+}
+
 inline void affine(const affine_args &f) {
     for (index p = 0; p < f.pixels; ++p) {
         const float *const x = f.x + p * f.x_pixel;
         float *const y = f.y + p * f.y_pixel;
-        for (index c = 0; c < f.channels; c += vec::lanes) {
-            vec value = apply(f.act, fma(vec::load(x + c), vec::load(f.scale + c), vec::load(f.shift + c)));
-            if (f.accumulate) value = value + vec::load(y + c);
-            value.store(y + c);
-        }
+        index c = 0;
+        for (; c + 4 * vec::lanes <= f.channels; c += 4 * vec::lanes) affine_run<4>(f, x, y, c);
+        for (; c < f.channels; c += vec::lanes) affine_run<1>(f, x, y, c);
     }
 }
 
@@ -19,6 +32,14 @@ inline void sum(const sum_args &s) {
         for (index p = 0; p < s.pixels; ++p) total = total + vec::load(s.x + p * s.x_pixel + c);
         total.store(s.sums + c);
     }
+}
+
+/// x in the first `count` lanes, zero in the others.
+inline vec first_lanes(vec x, index count) {
+    float lane[vec::lanes];
+    x.store(lane);
+    std::fill(lane + count, lane + vec::lanes, 0.0F);
+    return vec::load(lane);
 }
 
 inline void layer_norm(const layer_norm_args &n) {
@@ -31,13 +52,14 @@ inline void layer_norm(const layer_norm_args &n) {
         for (index c = 0; c < padded; c += vec::lanes) total = total + vec::load(x + c);
         const float mean = sum_of_lanes(total) / count;
         vec squares = vec::broadcast(0.0F);
-        for (index c = 0; c < padded; c += vec::lanes) {
-            const vec d = vec::load(x + c) - vec::broadcast(mean);
+        for (index c = 0; c < n.channels; c += vec::lanes) {
+            vec d = vec::load(x + c) - vec::broadcast(mean);
+            // Without the padding's mean^2, which taken off afterwards would leave its rounding errors.
+            if (c + vec::lanes > n.channels) d = first_lanes(d, n.channels - c);
             squares = fma(d, d, squares);
         }
-        // Each padding channel is zero and so has put mean^2 into the sum.
-        const float variance = (sum_of_lanes(squares) - static_cast<float>(padded - n.channels) * mean * mean) / count;
-        const vec scale = vec::broadcast(1.0F / std::sqrt(std::max(variance, 0.0F) + n.epsilon));
+        const float variance = sum_of_lanes(squares) / count;
+        const vec scale = vec::broadcast(1.0F / std::sqrt(variance + n.epsilon));
         for (index c = 0; c < padded; c += vec::lanes) {
             const vec d = (vec::load(x + c) - vec::broadcast(mean)) * scale;
             fma(d, vec::load(n.gamma + c), vec::load(n.beta + c)).store(y + c);

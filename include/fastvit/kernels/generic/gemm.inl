@@ -13,7 +13,7 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index pixel, index colu
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = vec::load(g.bias + column + j * vec::lanes);
     }
     for (index s = 0;;) {
-        for (index k = 0; k < g.segment; ++k) {
+        FASTVIT_UNROLL_BY_4 for (index k = 0; k < g.segment; ++k) {
             vec w[Vectors];
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] = vec::load(panel + j * vec::lanes);
             FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
@@ -39,16 +39,19 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index pixel, index colu
 
 /// The activation of what gemm_tile just stored, read back from the first-level cache: unrolled inside each tile shape, GELU
 /// would be most of the code of this file.
-inline void gemm_activate(const gemm_args &g, index pixel, index rows, index column, index width) {
-    for (index i = pixel; i < pixel + rows; ++i) {
-        float *const c = g.c[i] + column;
-        const float *const r = g.residual ? g.residual[i] + column : nullptr;
-        for (index j = 0; j < width; j += vec::lanes) {
-            vec y = apply(g.act, vec::load(c + j));
-            if (r) y = y + vec::load(r + j);
-            y.store(c + j);
-        }
+template <int Vectors> void gemm_activate(const gemm_args &g, index pixel, index end, index column) {
+    for (index p = pixel; p < end; ++p) {
+        float *const c = g.c[p] + column;
+        vec y[Vectors];
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[j] = vec::load(c + j * vec::lanes);
+        apply(g.act, y);
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[j].store(c + j * vec::lanes);
     }
+    if (!g.residual) return;
+    for (index p = pixel; p < end; ++p) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) {
+            float *const c = g.c[p] + column + j * vec::lanes;
+            (vec::load(c) + vec::load(g.residual[p] + column + j * vec::lanes)).store(c);
+        }
 }
 
 /// The tile of `rows` <= Rows rows: one instantiation for each.
@@ -67,9 +70,9 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index column, cons
     for (index pixel = 0; tiles > 0; --tiles) {
         const index rows = (g.pixels - pixel + tiles - 1) / tiles;
         gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel);
-        if (g.act != activation::none) gemm_activate(g, pixel, rows, column, Vectors * vec::lanes);
         pixel += rows;
     }
+    if (g.act != activation::none) gemm_activate<Vectors>(g, 0, g.pixels, column);
 }
 
 /// The panel of `vectors` <= Vectors registers.

@@ -26,6 +26,13 @@
 #else
 #define FASTVIT_UNROLL _Pragma("GCC unroll 64")
 #endif
+// For a loop of unknown length over the steps of a register tile. It gives Clang 14 one to two percent; GCC 12 then moves the steps into
+// each other, runs out of registers and loses six.
+#if defined(__clang__)
+#define FASTVIT_UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
+#else
+#define FASTVIT_UNROLL_BY_4
+#endif
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
 // The value passes through unchanged, but the optimiser cannot see what it is.
 #define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))
