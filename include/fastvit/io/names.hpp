@@ -52,6 +52,20 @@ class name_translator {
 
     spelling source() const noexcept { return source_; }
     const std::string &prefix() const noexcept { return prefix_; }
+    /// Whether the network is a part of a larger model, such as a CLIP, whose other tensors stand beside it: the prefix is more
+    /// than the wrappers of PyTorch's DataParallel (`module.`) and compile (`_orig_mod.`).
+    bool inside_larger_model() const noexcept {
+        std::string_view rest = prefix_;
+        for (bool wrapped = true; wrapped;) {
+            wrapped = false;
+            for (const std::string_view wrapper : {"module.", "_orig_mod."})
+                if (rest.starts_with(wrapper)) {
+                    rest.remove_prefix(wrapper.size());
+                    wrapped = true;
+                }
+        }
+        return !rest.empty();
+    }
 
     /// The canonical name; nullopt for a name outside the prefix, which is not the network's.
     std::optional<std::string> to_canonical(std::string_view name) const {
@@ -175,11 +189,12 @@ class name_translator {
         const bool downsample = p.size() > 2 && p[2] == "downsample";
         if (p[0] == "stages" && p.size() > 3) {
             const place what = downsample ? place::downsample : p[2] == "pos_emb" ? place::position : place::blocks;
-            for (const auto &[number, here] : network_)
-                if (here.what == what && std::to_string(here.stage) == p[1]) {
-                    add("network");
-                    add(std::to_string(number));
-                }
+            const auto here = std::find_if(network_.begin(), network_.end(), [&](const auto &entry) {
+                return entry.second.what == what && std::to_string(entry.second.stage) == p[1];
+            });
+            if (here == network_.end()) return std::string(canonical); // the checkpoint has no name for it
+            add("network");
+            add(std::to_string(here->first));
             i = 3;
         } else if (canonical.starts_with("head.fc.")) {
             add("head");

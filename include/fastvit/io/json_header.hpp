@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// The JSON of a safetensors header, and no more of JSON than that: objects, arrays, strings and natural numbers.
+//
+// A general library is no use here, because it accepts what a loader of untrusted files must refuse: of a name that is there
+// twice it keeps the first or the last (so that two programs see two different files), it reads -1, 1.0 and 1e3 as numbers that
+// a cast turns into sizes, it builds a tree many times larger than the text, and it recurses as deep as the text likes. This
+// reader is pulled by a caller who says what has to come next: the nesting is the caller's, and nothing is kept that it did not
+// ask for.
+#pragma once
+
+#include "fastvit/config.hpp"
+#include "fastvit/error.hpp"
+#include "fastvit/io/utf8.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace io {
+
+/// Reads one JSON text from front to back. Every function skips white space first and throws `bad_format`, with the offset, if
+/// what comes is not what it reads.
+class json_reader {
+  public:
+    /// No size or offset in a header is larger; 2^48 bytes are beyond any file, and below it neither double nor product is
+    /// inexact.
+    static constexpr std::uint64_t largest_integer = std::uint64_t{1} << 48;
+
+    /// Throws `bad_format` unless `text`, which must outlive the reader, is UTF-8.
+    explicit json_reader(std::string_view text) : text_(text) {
+        at_ = find_invalid_utf8(text);
+        if (at_ != text.size()) throw wrong("UTF-8", "a byte that is not");
+        at_ = 0;
+    }
+
+    /// An object: calls member(key) for each member, in order; it must read the value. Keys are not compared with each other.
+    template <class Member> void object(Member member) {
+        expect('{', "an object");
+        if (accept('}')) return;
+        do {
+            const std::string key = string();
+            expect(':', "':'");
+            member(key);
+        } while (accept(','));
+        expect('}', "',' or '}'");
+    }
+
+    /// An array: calls element() for each element, in order; it must read it.
+    template <class Element> void array(Element element) {
+        expect('[', "an array");
+        if (accept(']')) return;
+        do element();
+        while (accept(','));
+        expect(']', "',' or ']'");
+    }
+
+    /// A string, unescaped.
+    std::string string() {
+        expect('"', "a string");
+        std::string result;
+        for (;;) {
+            const std::size_t begin = at_;
+            while (at_ != text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
+                   static_cast<unsigned char>(text_[at_]) >= 0x20)
+                ++at_;
+            result.append(text_, begin, at_ - begin);
+            if (at_ == text_.size()) throw wrong("'\"'", here());
+            if (text_[at_] != '"' && text_[at_] != '\\') throw wrong("an escaped control character", "a bare one");
+            if (text_[at_++] == '"') return result;
+            escape(result);
+        }
+    }
+
+    /// A natural number up to largest_integer, written in digits alone.
+    std::uint64_t integer() {
+        constexpr const char *natural = "a natural number up to 2^48";
+        skip_space();
+        if (at_ == text_.size() || !is_digit(text_[at_])) throw wrong(natural, here());
+        const bool leading_zero = text_[at_] == '0';
+        const std::size_t begin = at_;
+        std::uint64_t value = 0;
+        for (; at_ != text_.size() && is_digit(text_[at_]); ++at_) {
+            value = value * 10 + static_cast<std::uint64_t>(text_[at_] - '0');
+            if (value > largest_integer) throw wrong(natural, "a larger one");
+        }
+        if (leading_zero && at_ - begin > 1) throw wrong(natural, "a leading zero");
+        if (at_ != text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E')) throw wrong(natural, here());
+        return value;
+    }
+
+    /// The end of the text.
+    void end() {
+        skip_space();
+        if (at_ != text_.size()) throw wrong("nothing after the closing brace", here());
+    }
+
+  private:
+    static constexpr bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+
+    void skip_space() noexcept {
+        while (at_ != text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
+    }
+    bool accept(char c) noexcept {
+        skip_space();
+        if (at_ == text_.size() || text_[at_] != c) return false;
+        ++at_;
+        return true;
+    }
+    void expect(char c, const char *meaning) {
+        if (!accept(c)) throw wrong(meaning, here());
+    }
+
+    void escape(std::string &result) {
+        constexpr std::string_view letters = "\"\\/bfnrt";
+        constexpr std::string_view meanings = "\"\\/\b\f\n\r\t";
+        if (at_ == text_.size()) throw wrong("an escape", here());
+        if (const auto i = letters.find(text_[at_]); i != std::string_view::npos) {
+            result += meanings[i];
+            ++at_;
+            return;
+        }
+        if (text_[at_] != 'u') throw wrong("an escape", here());
+        ++at_;
+        std::uint32_t unit = hex4();
+        if (unit >= 0xdc00 && unit <= 0xdfff) throw wrong("a character", "half a surrogate pair");
+        if (unit >= 0xd800 && unit <= 0xdbff) {
+            if (text_.substr(at_, 2) != "\\u") throw wrong("the second half of a surrogate pair", here());
+            at_ += 2;
+            const std::uint32_t second = hex4();
+            if (second < 0xdc00 || second > 0xdfff) throw wrong("the second half of a surrogate pair", "something else");
+            unit = 0x10000 + ((unit - 0xd800) << 10) + (second - 0xdc00);
+        }
+        append_utf8(result, unit);
+    }
+
+    std::uint32_t hex4() {
+        std::uint32_t value = 0;
+        for (int i = 0; i < 4; ++i, ++at_) {
+            const char c = at_ == text_.size() ? '\0' : text_[at_];
+            if (is_digit(c))
+                value = value * 16 + static_cast<std::uint32_t>(c - '0');
+            else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'))
+                value = value * 16 + static_cast<std::uint32_t>((c | 0x20) - 'a' + 10);
+            else
+                throw wrong("four hexadecimal digits", here());
+        }
+        return value;
+    }
+
+    std::string here() const { return at_ == text_.size() ? "the end" : std::string{'\'', text_[at_], '\''}; }
+
+    error wrong(std::string expected, std::string found) const {
+        return {errc::bad_format,
+                {.problem = "bad JSON in the header at byte " + std::to_string(at_),
+                 .expected = std::move(expected),
+                 .found = std::move(found)}};
+    }
+
+    std::string_view text_;
+    std::size_t at_ = 0;
+};
+
+} // namespace io
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// A tensor as a file holds it, and its way to float32.
+#pragma once
+
+#include "fastvit/config.hpp"
+#include "fastvit/error.hpp"
+#include "fastvit/io/dtype.hpp"
+#include "fastvit/io/float16.hpp"
+#include "fastvit/tensor.hpp"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace io {
+
+// Every format that is read here stores little-endian numbers; elements are taken as they are.
+static_assert(std::endian::native == std::endian::little, "fastvit reads checkpoints on little-endian machines only");
+
+/// One number of a file, wherever it stands. `bytes` must have sizeof(T) of them.
+template <class T>
+requires std::is_arithmetic_v<T> T load(const std::byte *bytes)
+noexcept {
+    T value;
+    std::memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+/// One tensor as stored. It owns its name, not its elements.
+struct stored_tensor {
+    std::string name;                             ///< as the file spells it
+    dtype type = dtype::other;                    ///< of the elements
+    std::string type_name;                        ///< the same in the file's words, also when `type` is other
+    shape dims;                                   ///< outermost first
+    std::array<index, shape::max_rank> strides{}; ///< in elements, none negative; dims.rank() of them count
+    std::span<const std::byte> bytes;             ///< from the first element to the last, not necessarily aligned
+};
+
+using string_map = std::map<std::string, std::string, std::less<>>;
+
+/// What a file's parser returns. The tensors' bytes are those of the file.
+struct file_contents {
+    std::vector<stored_tensor> tensors; ///< in file order, names unique
+    string_map metadata;
+};
+
+/// More tensors than that are not a checkpoint but an attack on the memory: the largest FastViT has some 2000, and a
+/// stored_tensor weighs far more than the fifty bytes that a file needs to claim one.
+inline constexpr std::size_t max_tensors = 65536;
+
+/// The dimensions that a file claims for a tensor. Throws `bad_format`, naming the tensor, where shape itself refuses.
+inline shape checked_shape(std::span<const index> dims, const std::string &name) {
+    try {
+        return shape(dims);
+    } catch (const error &e) {
+        error::parts parts = e.details();
+        parts.tensor = name;
+        throw error(errc::bad_format, std::move(parts));
+    }
+}
+
+/// The strides of a contiguous row-major tensor.
+inline std::array<index, shape::max_rank> contiguous_strides(const shape &dims) noexcept {
+    std::array<index, shape::max_rank> strides{};
+    index step = 1;
+    for (std::size_t i = dims.rank(); i-- > 0;) {
+        strides[i] = step;
+        step *= dims[i];
+    }
+    return strides;
+}
+
+/// How many elements of storage a strided tensor spans, from its first to its last; 0 if it has none. Empty for a negative
+/// stride and for a span that overflows.
+inline std::optional<index> spanned(const shape &dims, std::span<const index, shape::max_rank> strides) noexcept {
+    index room = std::numeric_limits<index>::max() - 1;
+    for (std::size_t i = 0; i < dims.rank(); ++i) {
+        if (strides[i] < 0) return std::nullopt;
+        if (dims[i] > 1 && strides[i] > room / (dims[i] - 1)) return std::nullopt;
+        if (dims[i] > 1) room -= strides[i] * (dims[i] - 1);
+    }
+    return dims.count() == 0 ? 0 : std::numeric_limits<index>::max() - room;
+}
+
+namespace detail {
+
+// `count` elements, `stride` apart, converted. Memory that is contiguous float32 needs no conversion.
+template <class Stored, class Convert>
+void convert_run(const std::byte *from, index count, index stride, float *to, Convert convert) noexcept {
+    const index step = stride * static_cast<index>(sizeof(Stored));
+    if constexpr (std::is_same_v<Stored, float>)
+        if (stride == 1) {
+            std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+            return;
+        }
+    if (stride == 1) // apart from the loop below, because a constant step vectorises
+        for (index i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * static_cast<index>(sizeof(Stored))));
+    else
+        for (index i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * step));
+}
+
+// All elements in row-major order. Dimensions that lie densely in one another are merged first; the innermost that is left is a
+// run, the others are counted like an odometer. Dimensions of 1 go: their strides are never used, and may be any number.
+template <class Stored, class Convert> void convert_elements(const stored_tensor &source, float *to, Convert convert) noexcept {
+    struct axis {
+        index size;
+        index stride;
+    };
+    if (source.dims.count() == 0) return;
+    std::array<axis, shape::max_rank> axes{};
+    std::size_t outer = 0;
+    for (std::size_t i = 0; i < source.dims.rank(); ++i) {
+        const axis next{source.dims[i], source.strides[i]};
+        if (next.size == 1) continue;
+        if (outer > 0 && axes[outer - 1].stride == next.size * next.stride)
+            axes[outer - 1] = {axes[outer - 1].size * next.size, next.stride};
+        else
+            axes[outer++] = next;
+    }
+    const axis run = outer > 0 ? axes[--outer] : axis{1, 1};
+
+    std::array<index, shape::max_rank> position{};
+    index offset = 0;
+    for (;;) {
+        convert_run<Stored>(source.bytes.data() + offset * static_cast<index>(sizeof(Stored)), run.size, run.stride, to, convert);
+        to += run.size;
+        std::size_t d = outer;
+        for (; d > 0; --d) {
+            const axis &a = axes[d - 1];
+            if (++position[d - 1] < a.size) {
+                offset += a.stride;
+                break;
+            }
+            offset -= a.stride * (a.size - 1);
+            position[d - 1] = 0;
+        }
+        if (d == 0) return;
+    }
+}
+
+} // namespace detail
+
+/// Writes the tensor's elements to `to` as float32, in row-major order. float64, float16 and bfloat16 are converted, to nearest
+/// even. Throws `unsupported` for other types, `invalid_argument` if `to` has not dims.count() elements or the bytes are too few.
+inline void read_float_into(const stored_tensor &source, std::span<float> to) {
+    if (!is_floating(source.type))
+        throw error(errc::unsupported, {.problem = "the elements are not floating-point numbers",
+                                        .expected = "F64, F32, F16 or BF16",
+                                        .found = source.type_name,
+                                        .tensor = source.name});
+    if (static_cast<std::size_t>(source.dims.count()) != to.size())
+        throw error(errc::invalid_argument, {.problem = "the destination has the wrong size",
+                                             .expected = std::to_string(source.dims.count()) + " elements",
+                                             .found = std::to_string(to.size()),
+                                             .tensor = source.name});
+    const auto needed = spanned(source.dims, source.strides);
+    if (!needed || static_cast<std::size_t>(*needed) > source.bytes.size() / size_of(source.type))
+        throw error(errc::invalid_argument, {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
+
+    // Out of range, a float64 becomes an infinity, as IEEE 754 has it.
+    if (source.type == dtype::f64)
+        detail::convert_elements<double>(source, to.data(), [](double x) { return static_cast<float>(x); });
+    else if (source.type == dtype::f32)
+        detail::convert_elements<float>(source, to.data(), [](float x) { return x; });
+    else if (source.type == dtype::f16)
+        detail::convert_elements<std::uint16_t>(source, to.data(), [](std::uint16_t x) { return half_to_float(x); });
+    else
+        detail::convert_elements<std::uint16_t>(source, to.data(), [](std::uint16_t x) { return bfloat16_to_float(x); });
+}
+
+/// The tensor's elements as float32, row-major and contiguous. Throws like read_float_into(), and std::bad_alloc.
+inline tensor<float> read_float(const stored_tensor &source) {
+    // Checked before the memory is asked for.
+    if (!is_floating(source.type)) read_float_into(source, {});
+    tensor<float> result(source.dims);
+    read_float_into(source, result.span());
+    return result;
+}
+
+} // namespace io
+} // namespace fastvit::inline FASTVIT_ABI

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// The tensors of the state dict in a PyTorch pickle, whichever container the pickle and the storages came in.
+#pragma once
+
+#include "fastvit/config.hpp"
+#include "fastvit/error.hpp"
+#include "fastvit/io/dtype.hpp"
+#include "fastvit/io/pickle_value.hpp"
+#include "fastvit/io/stored_tensor.hpp"
+#include "fastvit/io/torch_storage.hpp"
+#include "fastvit/tensor.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace io {
+
+/// Finds the bytes of a storage: count elements or more, before offset and length are applied. Throws if it is not in the file or
+/// too short.
+using torch_storage_source = std::function<std::span<const std::byte>(const torch_storage_id &)>;
+
+namespace detail {
+
+/// The value of a text key; nullptr if it is not there. Throws if it is there twice: Python would take the last, others the
+/// first.
+inline const pickle_value *find_item(const pickle_dictionary &dictionary, std::string_view key) {
+    const pickle_value *found = nullptr;
+    for (const auto &[name, value] : dictionary.items) {
+        const auto *text = pickle_get<std::string_view>(name);
+        if (text == nullptr || *text != key) continue;
+        if (found != nullptr) throw error(errc::bad_format, "the key \"" + std::string(key) + "\" is in the file twice");
+        found = &value;
+    }
+    return found;
+}
+
+/// The arguments of torch._utils._rebuild_tensor_v2, also inside one _rebuild_parameter; nullptr for any other value.
+inline const std::vector<pickle_value> *tensor_arguments(const pickle_value &value) noexcept {
+    const auto *call = pickle_get<pickle_call>(value);
+    if (call != nullptr && call->function->is("torch._utils", "_rebuild_parameter") && !call->arguments->items.empty())
+        call = pickle_get<pickle_call>(call->arguments->items[0]);
+    return call != nullptr && call->function->is("torch._utils", "_rebuild_tensor_v2") ? &call->arguments->items : nullptr;
+}
+
+/// The dictionary that has the tensors: under the first of the training scripts' usual keys, averaged weights before the last
+/// ones, or the whole file.
+inline const pickle_dictionary &find_state_dict(const pickle_value &root) {
+    const auto wrong = [](std::string found) {
+        return error(errc::unsupported,
+                     {.problem = "the file has no state dict",
+                      .expected = "a dictionary of tensors, by itself or under state_dict_ema, model_ema, state_dict or model",
+                      .found = std::move(found)});
+    };
+    const auto has_tensors = [](const pickle_dictionary &d) {
+        return std::any_of(d.items.begin(), d.items.end(),
+                           [](const auto &item) { return tensor_arguments(item.second) != nullptr; });
+    };
+    const auto *top = pickle_get<pickle_dictionary>(root);
+    if (top == nullptr) throw wrong(describe(root));
+    std::string found = "a dictionary without tensors";
+    for (const char *const wrapper : {"state_dict_ema", "model_ema", "state_dict", "model"}) {
+        const pickle_value *value = find_item(*top, wrapper);
+        if (value == nullptr) continue;
+        const auto *dictionary = pickle_get<pickle_dictionary>(*value);
+        if (dictionary != nullptr && has_tensors(*dictionary)) return *dictionary;
+        if (pickle_get<pickle_call>(*value) != nullptr) found = describe(*value) + " under " + wrapper;
+    }
+    if (!has_tensors(*top)) throw wrong(found);
+    return *top;
+}
+
+/// A tuple of natural numbers, as sizes and strides are.
+inline std::vector<index> read_naturals(const pickle_value &value, const std::string &tensor, const char *what) {
+    const auto wrong = [&](std::string found) {
+        return error(errc::bad_format, {.problem = std::string("the tensor's ") + what + " are wrong",
+                                        .expected = "a tuple of up to " + std::to_string(shape::max_rank) + " natural numbers",
+                                        .found = std::move(found),
+                                        .tensor = tensor});
+    };
+    const auto *items = pickle_tuple(value);
+    if (items == nullptr) throw wrong(describe(value));
+    if (items->size() > shape::max_rank) throw wrong(std::to_string(items->size()) + " of them");
+    std::vector<index> result;
+    for (const pickle_value &item : *items) {
+        const auto number = natural(item);
+        if (!number) throw wrong(describe(item) + " that is not natural");
+        result.push_back(static_cast<index>(*number));
+    }
+    return result;
+}
+
+/// A view of a storage, from (storage, offset, size, stride, requires_grad, backward_hooks[, metadata]).
+inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_value> &arguments,
+                                    const torch_storage_source &find) {
+    const auto wrong = [&](std::string problem, std::string expected, std::string found) {
+        return error(errc::bad_format,
+                     {.problem = std::move(problem), .expected = std::move(expected), .found = std::move(found), .tensor = name});
+    };
+    if (arguments.size() != 6 && arguments.size() != 7)
+        throw wrong("the tensor has a wrong number of arguments", "6 or 7", std::to_string(arguments.size()));
+    const auto *reference = pickle_get<pickle_reference>(arguments[0]);
+    if (reference == nullptr) throw wrong("the tensor has no storage", "a persistent id", describe(arguments[0]));
+    const auto offset = natural(arguments[1]);
+    if (!offset) throw wrong("the tensor's offset is wrong", "a natural number", describe(arguments[1]) + " that is not natural");
+    const std::vector<index> dims = read_naturals(arguments[2], name, "sizes");
+    const std::vector<index> strides = read_naturals(arguments[3], name, "strides");
+    if (dims.size() != strides.size())
+        throw wrong("the tensor's strides do not fit its sizes", std::to_string(dims.size()), std::to_string(strides.size()));
+
+    const torch_storage_id storage = read_storage_id(reference->id);
+    stored_tensor result{.name = name,
+                         .type = storage.type.type,
+                         .type_name = "torch." + std::string(storage.type.name),
+                         .dims = checked_shape(dims, name),
+                         .strides = {},
+                         .bytes = {}};
+    std::copy(strides.begin(), strides.end(), result.strides.begin());
+    const auto span = spanned(result.dims, result.strides);
+    if (!span || *offset > storage.length || static_cast<std::uint64_t>(*span) > storage.length - *offset)
+        throw wrong("the tensor reaches outside its storage", std::to_string(storage.length) + " elements",
+                    "offset " + std::to_string(*offset) + ", size " + result.dims.to_string() + ", strides " +
+                        (strides.empty() ? "" : std::to_string(strides[0])) + (strides.size() > 1 ? ", .." : ""));
+    // The source has checked that count elements are there, and offset + length is within them.
+    const std::uint64_t begin = (storage.offset + *offset) * storage.type.size;
+    result.bytes = find(storage).subspan(static_cast<std::size_t>(begin),
+                                         static_cast<std::size_t>(static_cast<std::uint64_t>(*span) * storage.type.size));
+    return result;
+}
+
+} // namespace detail
+
+/// The tensors of the state dict, in file order, with their names as they are. Values that are no tensors are left out, but for
+/// inert objects with a dot in their name, as a network's parameters have: they may be tensors of a kind that is not read. They
+/// are `other`, so that reading one is an error that names it. (Without a dot: the arguments of the training, for instance.)
+/// `most_bytes` limits what all tensors would take as float32: many views of one storage can make a small file a huge network.
+/// Throws `bad_format`, `unsupported`, and `unexpected_tensor` for a name that is there twice.
+inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, const torch_storage_source &find,
+                                                  std::uint64_t most_bytes) {
+    struct candidate {
+        std::string_view name;
+        const pickle_value *value;
+    };
+    // One long name that is used again and again would take memory, and time to sort, out of all proportion.
+    constexpr std::size_t longest_name = 4096;
+    std::vector<candidate> candidates;
+    for (const auto &[key, value] : detail::find_state_dict(root).items) {
+        const auto *name = pickle_get<std::string_view>(key);
+        if (detail::tensor_arguments(value) == nullptr) {
+            const bool inert = pickle_get<pickle_call>(value) != nullptr;
+            if (!inert || name == nullptr || name->find('.') == std::string_view::npos) continue;
+        } else if (name == nullptr) {
+            throw error(errc::bad_format,
+                        {.problem = "a tensor's name is wrong", .expected = "a string", .found = describe(key)});
+        }
+        if (name->size() > longest_name)
+            throw error(errc::bad_format, {.problem = "a tensor's name is too long",
+                                           .expected = "at most " + std::to_string(longest_name) + " characters",
+                                           .found = std::to_string(name->size())});
+        if (candidates.size() == max_tensors)
+            throw error(errc::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
+        candidates.push_back({*name, &value});
+    }
+    std::vector<std::string_view> names;
+    names.reserve(candidates.size());
+    for (const candidate &c : candidates) names.push_back(c.name);
+    std::sort(names.begin(), names.end());
+    if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end())
+        throw error(errc::unexpected_tensor, {.problem = "the tensor is in the file twice", .tensor = std::string(*twice)});
+
+    std::vector<stored_tensor> result;
+    result.reserve(candidates.size());
+    std::uint64_t left = most_bytes;
+    for (const candidate &c : candidates) {
+        const auto *arguments = detail::tensor_arguments(*c.value);
+        if (arguments == nullptr) {
+            result.push_back({.name = std::string(c.name),
+                              .type = dtype::other,
+                              .type_name = describe(*c.value),
+                              .dims = {},
+                              .strides = {},
+                              .bytes = {}});
+            continue;
+        }
+        result.push_back(detail::rebuild_tensor(std::string(c.name), *arguments, find));
+        const stored_tensor &t = result.back();
+        const std::uint64_t size = is_floating(t.type) ? sizeof(float) : 1;
+        const auto count = static_cast<std::uint64_t>(t.dims.count());
+        if (count > left / size)
+            throw error(errc::bad_format, {.problem = "the tensors are too large for the file",
+                                           .expected = "at most " + std::to_string(most_bytes) + " bytes in all",
+                                           .found = t.dims.to_string(),
+                                           .tensor = t.name});
+        left -= count * size;
+    }
+    return result;
+}
+
+} // namespace io
+} // namespace fastvit::inline FASTVIT_ABI
