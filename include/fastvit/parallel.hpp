@@ -8,7 +8,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -59,7 +58,8 @@ class serial_executor final : public executor {
 class thread_pool final : public executor {
   public:
     /// `workers` counts the calling thread; 0 means one for each of the machine's hardware threads.
-    explicit thread_pool(int workers = 0) {
+    /// Throws std::system_error if the system gives no more threads.
+    explicit thread_pool(int workers = 0) : thread_pool(no_threads{}) { // whose destructor then stops those that there are
         if (workers <= 0) workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
         for (int worker = 1; worker < workers; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
     }
@@ -75,8 +75,7 @@ class thread_pool final : public executor {
     int workers() const noexcept override { return static_cast<int>(threads_.size()) + 1; }
 
     void run(index tasks, task_ref task) override {
-        const std::unique_lock owner(busy_, std::try_to_lock);
-        if (!owner || threads_.empty() || tasks < 2) {
+        if (threads_.empty() || tasks < 2 || busy_.exchange(true)) {
             for (index i = 0; i < tasks; ++i) task(i, 0);
             return;
         }
@@ -91,9 +90,13 @@ class thread_pool final : public executor {
         // either it sees open_ == false or this thread sees it inside.
         open_.store(false);
         for (int spins = 0; inside_.load() != 0; ++spins) relax(spins);
+        busy_.store(false);
     }
 
   private:
+    struct no_threads {};
+    explicit thread_pool(no_threads) {}
+
     // About 20 microseconds at 40 cycles a turn: longer than the gap between two layers, shorter than anybody would notice.
     static constexpr int spin_turns = 2000;
 
@@ -121,7 +124,8 @@ class thread_pool final : public executor {
         }
     }
 
-    std::mutex busy_;
+    // Not a mutex: a task that calls run() would try to lock what its thread may already hold, which a mutex does not allow.
+    std::atomic<bool> busy_{false};
     const task_ref *task_ = nullptr;
     index tasks_ = 0;
     // Counters that different threads write are on cache lines of their own.

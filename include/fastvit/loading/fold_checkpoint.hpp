@@ -24,6 +24,7 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
     std::vector<std::shared_ptr<void>> parts;
     lister list;
     std::vector<io::named_tensor> tensors;
+    std::list<io::stored_tensor> counters; // a list, because its elements stay where they are
     // Kept by BatchNorms that stay, and asked for by strict loading also where an old checkpoint does not have it.
     constexpr std::array<std::byte, 8> zero{};
     io::stored_tensor no_batches;
@@ -43,12 +44,16 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
         dict.expect_all_used();
         for (const listed_tensor &t : list.list()) {
             io::named_tensor out{.name = dict.names().from_canonical(t.name), .data = {}};
-            if (t.values)
+            if (t.values) {
                 out.data = *t.values;
-            else if (const io::stored_tensor *const counter = dict.find(t.name))
-                out.stored = counter;
-            else
-                out.stored = &no_batches;
+            } else {
+                // As the file has it, under safetensors' name for the type; anything but one integer counts nothing.
+                const io::stored_tensor *const counter = dict.find(t.name);
+                const bool usable = counter && counter->type == io::dtype::i64 && counter->dims.count() == 1;
+                counters.push_back(usable ? *counter : no_batches);
+                counters.back().type_name = no_batches.type_name;
+                out.stored = &counters.back();
+            }
             tensors.push_back(std::move(out));
         }
     } catch (const error &e) {

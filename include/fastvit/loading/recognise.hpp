@@ -22,7 +22,7 @@ inline index dimension(const state_dict &dict, const std::string &canonical, std
     if (!t)
         throw error(errc::missing_tensor,
                     {.problem = "this tensor is missing", .tensor = dict.names().from_canonical(canonical)});
-    if (t->dims.rank() != rank || t->dims[dim] == 0)
+    if (t->dims.rank() != rank || t->dims.count() == 0) // an empty one may claim any dimension without the bytes for it
         throw error(errc::shape_mismatch, {.problem = "wrong shape",
                                            .expected = std::to_string(rank) + " dimensions, none of them 0",
                                            .found = t->dims.to_string(),
@@ -60,8 +60,9 @@ inline architecture recognise(const state_dict &dict) {
     architecture net;
     const bool folded_stem = dict.find("stem.0.reparam_conv.weight") != nullptr;
     net.in_channels = dimension(dict, folded_stem ? "stem.0.reparam_conv.weight" : "stem.0.conv_kxk.0.conv.weight", 4, 1);
-    net.stem_scale_branch =
-        dict.any_with_prefix("stem.0.conv_scale.") || dict.any_with_prefix("stem.1.conv_scale.") || folded_stem;
+    // Either may be folded alone; where both are, nothing tells and nothing asks.
+    net.stem_scale_branch = dict.any_with_prefix("stem.0.conv_scale.") || dict.any_with_prefix("stem.1.conv_scale.") ||
+                            (folded_stem && dict.find("stem.1.reparam_conv.weight"));
     do {
         net.stages.push_back(detail::recognise_stage(dict, "stages." + std::to_string(net.stages.size()) + "."));
     } while (static_cast<index>(net.stages.size()) < max_stages &&

@@ -20,8 +20,7 @@ class state_dict {
     explicit state_dict(const io::checkpoint &source) : source_(source), names_(names_of(source)) {
         for (const io::stored_tensor &stored : source.tensors()) {
             std::optional<std::string> canonical = names_.to_canonical(stored.name);
-            // A file of a whole CLIP holds the text encoder beside the image encoder.
-            if (!canonical && names_.prefix().find("module.") != 0 && !names_.prefix().empty()) continue;
+            if (!canonical && names_.inside_larger_model()) continue;
             if (!canonical) canonical = stored.name;
             const auto [at, fresh] = tensors_.emplace(std::move(*canonical), entry{&stored});
             if (!fresh)

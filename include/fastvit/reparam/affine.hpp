@@ -16,17 +16,21 @@ using matrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 
 inline vector to_double(const tensor<float> &t) { return Eigen::Map<const Eigen::ArrayXf>(t.data(), t.count()).cast<double>(); }
 
-/// The tensor as a matrix whose rows are its first dimension.
-inline matrix rows_to_double(const tensor<float> &t) {
-    using float_matrix = Eigen::Array<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using float_matrix = Eigen::Array<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// The tensor as a matrix whose rows are its first dimension: an expression over the tensor's memory, evaluated where it is used.
+inline auto rows_to_double(const tensor<float> &t) {
     const index rows = t.dim(0);
     return Eigen::Map<const float_matrix>(t.data(), rows, rows > 0 ? t.count() / rows : 0).cast<double>();
 }
 
-/// Rounded to float32, once, at the end of a fold. `values` has dims.count() elements.
+/// Rounded to float32, once, at the end of a fold. `values` is an array of dims.count() elements, its rows the first dimension.
 template <class Values> tensor<float> to_float(const Values &values, const shape &dims) {
     tensor<float> t(dims);
-    Eigen::Map<Eigen::ArrayXf>(t.data(), t.count()) = values.template reshaped<Eigen::RowMajor>().template cast<float>();
+    if constexpr (Values::ColsAtCompileTime == 1)
+        Eigen::Map<Eigen::ArrayXf>(t.data(), t.count()) = values.template cast<float>();
+    else
+        Eigen::Map<float_matrix>(t.data(), values.rows(), values.cols()) = values.template cast<float>();
     return t;
 }
 

@@ -20,17 +20,24 @@
 #include <cmath>
 #include <string_view>
 
-// GCC leaves loops over accumulators rolled at -O2, which puts them into memory.
-#if defined(__clang__)
-#define FASTVIT_UNROLL _Pragma("clang loop unroll(full)")
+#if defined(__has_feature)
+#define FASTVIT_HAS_FEATURE(x) __has_feature(x)
 #else
-#define FASTVIT_UNROLL _Pragma("GCC unroll 64")
+#define FASTVIT_HAS_FEATURE(x) 0
 #endif
-// For a loop of unknown length over the steps of a register tile. It gives Clang 14 one to two percent; GCC 12 then moves the steps into
-// each other, runs out of registers and loses six.
-#if defined(__clang__)
+// FASTVIT_UNROLL: GCC leaves loops over accumulators rolled at -O2, which puts them into memory. Under a sanitizer each access is
+// many instructions, and unrolled they take the compiler minutes, for a program that is not meant to be fast.
+// FASTVIT_UNROLL_BY_4: for a loop of unknown length over the steps of a register tile. It gives Clang 14 one to two percent; GCC
+// 12 then moves the steps into each other, runs out of registers and loses six.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || FASTVIT_HAS_FEATURE(address_sanitizer) ||                   \
+    FASTVIT_HAS_FEATURE(thread_sanitizer)
+#define FASTVIT_UNROLL
+#define FASTVIT_UNROLL_BY_4
+#elif defined(__clang__)
+#define FASTVIT_UNROLL _Pragma("clang loop unroll(full)")
 #define FASTVIT_UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
 #else
+#define FASTVIT_UNROLL _Pragma("GCC unroll 64")
 #define FASTVIT_UNROLL_BY_4
 #endif
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
