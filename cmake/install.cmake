@@ -3,6 +3,12 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/fastvit)
 
+# An installed package may be moved: the prefix is the one it is found at.
+target_compile_definitions(
+    fastvit
+    INTERFACE $<INSTALL_INTERFACE:FASTVIT_DATA_DIR="$<INSTALL_PREFIX>/${CMAKE_INSTALL_DATADIR}/fastvit/shapes">
+)
+
 install(TARGETS fastvit EXPORT fastvit)
 install(EXPORT fastvit NAMESPACE fastvit:: FILE fastvitTargets.cmake DESTINATION ${package_dir})
 install(DIRECTORY include/fastvit DESTINATION include FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl")

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fastvit/architecture.hpp"
+#include "fastvit/bundled.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/checkpoint.hpp"
 #include "fastvit/isa.hpp"
