@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+// The kernels one by one, on one core, in every tier that this machine runs: gemm and depthwise at the layer shapes of T8, SA12
+// and MA36 at 256 x 256, attention at the tokens of 256 x 256 and 1024 x 1024, and the element-wise ones.
+//
+//     bench_kernels --benchmark_filter=avx2/gemm.*t8
+//
+// Each runs on a tile as the network cuts them, again and again, so its maps and most weights are in the first two caches.
+// gmac_per_s counts multiply-adds without padding; peak_fraction is their share of what the core could do with the widest vectors
+// it has, whatever the tier (see fma_peak.hpp).
+#include "fastvit/architecture.hpp"
+#include "fastvit/isa.hpp"
+#include "fastvit/kernels/pack.hpp"
+#include "fastvit/nn/map.hpp"
+
+#include "fma_peak.hpp"
+#include "seeded.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <compare>
+#include <ctime>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using namespace fastvit::kernels;
+using fastvit::index;
+
+// About what a tile of the network has: 128 pixels, or the map if it is smaller.
+constexpr index tile_pixels = 128;
+
+float_buffer seeded_buffer(std::string_view name, index count) {
+    float_buffer made(count);
+    bench::fill_seeded(name, {made.data(), static_cast<std::size_t>(count)});
+    return made;
+}
+
+// Small weights in every place, deterministic, with a variance of 1 / fan_in.
+auto seeded_weights(index count, index fan_in) {
+    std::vector<float> w(static_cast<std::size_t>(count));
+    bench::fill_seeded("weight", w);
+    const auto scale = static_cast<float>(std::sqrt(3.0 / static_cast<double>(fan_in)));
+    for (float &x : w) x *= scale;
+    return w;
+}
+
+// Runs a kernel as often as the library asks. Returns the processor time of one run in seconds: of one core, so that other
+// programs matter less.
+template <class F> double time(benchmark::State &state, F kernel) {
+    const std::clock_t begin = std::clock();
+    for (auto _ : state) {
+        kernel();
+        benchmark::ClobberMemory();
+    }
+    const auto ticks = static_cast<double>(std::clock() - begin);
+    return ticks / CLOCKS_PER_SEC / static_cast<double>(state.iterations());
+}
+
+// Plain numbers: the library's own rates print a fraction as so much per second.
+template <class F> void time_macs(benchmark::State &state, double macs, F kernel) {
+    const double peak = bench::fma_peak(1, 0.02), seconds = time(state, kernel);
+    state.counters["gmac_per_s"] = 1e-9 * macs / seconds;
+    state.counters["peak_fraction"] = 2e-9 * macs / seconds / peak;
+}
+
+// For kernels without multiply-adds to count.
+template <class F> void time_elements(benchmark::State &state, index elements, F kernel) {
+    state.counters["elements_per_s"] = static_cast<double>(elements) / time(state, kernel);
+}
+
+struct gemm_shape {
+    index pixels, k, n;
+    index segments = 1; // a dense 3 x 3 convolution has 3, of k / 3 each
+    friend auto operator<=>(const gemm_shape &, const gemm_shape &) = default;
+};
+
+void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shape &s, activation act) {
+    const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
+    const packed_gemm packed = pack_gemm(
+        tier, s.k, s.n, [&](index row, index column) { return w[row * s.n + column]; }, [](index) { return 0.1F; });
+    // A pixel of the stem's input has 3 floats; the pointwise layers read padded pixels.
+    const bool dense = s.segments > 1;
+    const index in = dense ? s.k / s.segments : padded_channels(s.k), image_row = dense ? 2 * s.pixels * in : 0;
+    const float_buffer a = seeded_buffer("a", s.pixels * in + s.segments * image_row);
+    float_buffer c(s.pixels * packed.columns);
+    std::vector<const float *> rows;
+    std::vector<float *> to;
+    for (index p = 0; p < s.pixels; ++p) {
+        rows.push_back(a.data() + p * in);
+        to.push_back(c.data() + p * packed.columns);
+    }
+    const gemm_args arguments{.a = rows.data(),
+                              .pixels = s.pixels,
+                              .segments = s.segments,
+                              .segment = s.k / s.segments,
+                              .segment_stride = image_row,
+                              .weights = packed.weights.data(),
+                              .panel = packed.panel,
+                              .bias = packed.bias.data(),
+                              .c = to.data(),
+                              .columns = packed.columns,
+                              .column_end = packed.columns,
+                              .act = act};
+    time_macs(state, static_cast<double>(s.pixels * s.k * s.n), [&] { tier.gemm(arguments); });
+}
+
+struct depthwise_shape {
+    index height, width, channels; // of the output, but for the channels, which are the input's
+    index kernel, stride = 1, multiplier = 1;
+    friend auto operator<=>(const depthwise_shape &, const depthwise_shape &) = default;
+};
+
+void run_depthwise(benchmark::State &state, const kernel_table &tier, const depthwise_shape &s) {
+    const index taps = s.kernel * s.kernel, out = s.channels * s.multiplier;
+    const std::vector<float> w = seeded_weights(out * taps, taps);
+    const packed_depthwise packed = pack_depthwise(
+        tier, s.channels, s.multiplier, s.kernel, s.stride, [&](index o, index tap) { return w[o * taps + tap]; },
+        [](index) { return 0.1F; });
+    const index rows = std::clamp<index>(tile_pixels / s.width, 1, s.height);
+    const index in_pixel = fastvit::nn::spread_channels(s.channels);
+    const index in_row = ((s.width - 1) * s.stride + s.kernel) * in_pixel;
+    const float_buffer in = seeded_buffer("in", ((rows - 1) * s.stride + s.kernel) * in_row);
+    const index out_pixel = padded_channels(out);
+    float_buffer result(rows * s.width * out_pixel);
+    const depthwise_args arguments{.in = in.data(),
+                                   .in_pixel = in_pixel,
+                                   .in_row = in_row,
+                                   .out = result.data(),
+                                   .out_pixel = out_pixel,
+                                   .out_row = s.width * out_pixel,
+                                   .rows = rows,
+                                   .columns = s.width,
+                                   .in_channels = packed.in_channels,
+                                   .out_channels = packed.out_channels,
+                                   .kernel = s.kernel,
+                                   .stride = s.stride,
+                                   .multiplier = s.multiplier,
+                                   .weights = packed.weights.data()};
+    time_macs(state, static_cast<double>(rows * s.width * out * taps), [&] { tier.depthwise(arguments); });
+}
+
+// One of SA12's 16 heads.
+void run_attention(benchmark::State &state, const kernel_table &tier, index tokens) {
+    constexpr index channels = 512;
+    const index token = fastvit::nn::spread_channels(3 * channels);
+    const float_buffer qkv = seeded_buffer("qkv", tokens * token);
+    float_buffer out(tokens * channels), scratch(attention_scratch(tokens));
+    const attention_args arguments{.q = qkv.data(),
+                                   .k = qkv.data() + channels,
+                                   .v = qkv.data() + 2 * channels,
+                                   .token = token,
+                                   .out = out.data(),
+                                   .out_token = channels,
+                                   .tokens = tokens,
+                                   .scratch = scratch.data()};
+    time_macs(state, 2.0 * static_cast<double>(tokens * tokens * head_channels), [&] { tier.attention(arguments); });
+}
+
+// GELU as affine with a scale of one has it, the way in which it stands outside a gemm.
+void run_gelu(benchmark::State &state, const kernel_table &tier) {
+    constexpr index channels = 64, pixels = 64;
+    float_buffer x = seeded_buffer("x", pixels * channels), y(x.count()), scale(channels), shift(channels);
+    for (index i = 0; i < x.count(); ++i) x.data()[i] *= 4;
+    std::fill_n(scale.data(), channels, 1.0F);
+    const affine_args arguments{.x = x.data(),
+                                .x_pixel = channels,
+                                .y = y.data(),
+                                .y_pixel = channels,
+                                .pixels = pixels,
+                                .channels = channels,
+                                .scale = scale.data(),
+                                .shift = shift.data(),
+                                .act = activation::gelu};
+    time_elements(state, x.count(), [&] { tier.affine(arguments); });
+}
+
+void run_layer_norm(benchmark::State &state, const kernel_table &tier, index channels) {
+    constexpr index pixels = 16;
+    const float_buffer x = seeded_buffer("x", pixels * channels), gamma = seeded_buffer("gamma", channels),
+                       beta = seeded_buffer("beta", channels);
+    float_buffer y(x.count());
+    const layer_norm_args arguments{.x = x.data(),
+                                    .x_pixel = channels,
+                                    .y = y.data(),
+                                    .y_pixel = channels,
+                                    .pixels = pixels,
+                                    .channels = channels,
+                                    .gamma = gamma.data(),
+                                    .beta = beta.data(),
+                                    .epsilon = 1e-5F};
+    time_elements(state, x.count(), [&] { tier.layer_norm(arguments); });
+}
+
+// Registers the layers of one tier, each shape once, under the first layer that has it.
+class registrar {
+  public:
+    explicit registrar(const kernel_table &tier) : tier_(tier), prefix_(std::string(tier.name) + "/") {}
+
+    void gemm(const std::string &layer, const gemm_shape &s) {
+        if (!gemms_.insert(s).second) return;
+        for (const activation act : {activation::none, activation::gelu}) {
+            const std::string name = prefix_ + "gemm/" + layer + "/pixels:" + std::to_string(s.pixels) +
+                                     "/k:" + std::to_string(s.k) + "/n:" + std::to_string(s.n) +
+                                     (act == activation::gelu ? "/gelu" : "/plain");
+            add(name, [s, act](benchmark::State &state, const kernel_table &t) { run_gemm(state, t, s, act); });
+        }
+    }
+
+    void depthwise(const std::string &layer, const depthwise_shape &s) {
+        if (!depthwises_.insert(s).second) return;
+        const std::string name = prefix_ + "depthwise/" + layer + "/k:" + std::to_string(s.kernel) +
+                                 "/stride:" + std::to_string(s.stride) + "/multiplier:" + std::to_string(s.multiplier) + "/" +
+                                 std::to_string(s.height) + "x" + std::to_string(s.width) + "x" + std::to_string(s.channels);
+        add(name, [s](benchmark::State &state, const kernel_table &t) { run_depthwise(state, t, s); });
+    }
+
+    void network(std::string_view variant, index size) {
+        const fastvit::architecture net = fastvit::published_architecture(variant);
+        const std::string prefix = std::string(variant.substr(variant.find('_') + 1)) + ".";
+        index side = size / 4, before = net.stages[0].channels;
+        gemm(prefix + "stem.0", {tile_pixels, 9 * net.in_channels, before, 3});
+        depthwise(prefix + "stem.1", {side, side, before, 3, 2});
+        gemm(prefix + "stem.2", {tile_pixels, before, before});
+        for (std::size_t i = 0; i < net.stages.size(); ++i) {
+            const fastvit::stage_architecture &stage = net.stages[i];
+            const std::string in = prefix + "stage" + std::to_string(i) + ".";
+            const index c = stage.channels;
+            if (i > 0) side /= 2;
+            const index pixels = std::min(tile_pixels, side * side);
+            if (i > 0) {
+                depthwise(in + "downsample", {side, side, before, 7, 2, c / before});
+                gemm(in + "downsample", {pixels, c, c});
+            }
+            if (stage.mixer == fastvit::token_mixer::rep_mixer) {
+                depthwise(in + "mixer", {side, side, c, 3});
+            } else {
+                gemm(in + "qkv", {pixels, c, 3 * c});
+                gemm(in + "proj", {pixels, c, c});
+            }
+            depthwise(in + "mlp", {side, side, c, 7});
+            gemm(in + "fc1", {pixels, c, stage.hidden});
+            gemm(in + "fc2", {pixels, stage.hidden, c});
+            before = c;
+        }
+        depthwise(prefix + "final_conv", {side, side, before, 3, 1, net.head_channels / before});
+        gemm(prefix + "head", {1, net.head_channels, net.classes});
+    }
+
+    void others() {
+        for (const index tokens : {64, 1024})
+            add(prefix_ + "attention/tokens:" + std::to_string(tokens),
+                [tokens](benchmark::State &state, const kernel_table &t) { run_attention(state, t, tokens); });
+        add(prefix_ + "gelu", run_gelu);
+        for (const index channels : {768, 2048}) // attention stages of MCi3 and MCi4
+            add(prefix_ + "layer_norm/channels:" + std::to_string(channels),
+                [channels](benchmark::State &state, const kernel_table &t) { run_layer_norm(state, t, channels); });
+    }
+
+  private:
+    template <class F> void add(const std::string &name, F run) {
+        benchmark::RegisterBenchmark(name.c_str(), [tier = &tier_, run](benchmark::State &state) {
+            run(state, *tier);
+        })->Unit(benchmark::kMicrosecond);
+    }
+
+    const kernel_table &tier_;
+    std::string prefix_;
+    std::set<gemm_shape> gemms_;
+    std::set<depthwise_shape> depthwises_;
+};
+
+} // namespace
+
+int main(int argc, char **argv) {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+    for (const fastvit::isa_tier &tier : fastvit::isa_tiers()) {
+        if (!tier.supported) continue;
+        registrar layers(*tier.kernels);
+        for (const std::string_view variant : {"fastvit_t8", "fastvit_sa12", "fastvit_ma36"}) layers.network(variant, 256);
+        layers.others();
+    }
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Write a folded FastViT checkpoint (safetensors, timm's tensor names) as an ONNX graph for other runtimes.
+
+    export_onnx.py CHECKPOINT SIZE GRAPH
+
+The graph is the one that torch's exporter would write for the folded network, for one image of SIZE x SIZE: Conv in NCHW, GELU from
+Erf, attention from MatMul and Softmax. What torch leaves to the runtime is folded here already, in float64: the BatchNorm after each
+7 x 7, the layer scales, attention's BatchNorm, and the 1 / sqrt(32) of its scores. So no runtime has to do work at run time that this
+library does at load time.
+"""
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import safetensors_io  # noqa: E402
+
+HEAD_CHANNELS = 32
+OPSET = 17
+
+
+class Graph:
+    """Nodes and initializers under construction. Values are known by name; each method adds nodes and returns the result's name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        known = self.initializers.setdefault(name, value)
+        assert np.array_equal(known, value), name
+        return name
+
+    def node(self, op: str, *inputs: str, **attributes: object) -> str:
+        output = f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def scalar(self, value: float) -> str:
+        return self.constant(f"scalar_{value}", np.array(value, np.float32))
+
+    def shape(self, *dims: int) -> str:
+        return self.constant("shape_" + "_".join(map(str, dims)), np.array(dims, np.int64))
+
+    def gelu(self, x: str) -> str:
+        erf = self.node("Erf", self.node("Div", x, self.scalar(math.sqrt(2))))
+        return self.node("Mul", self.node("Mul", x, self.node("Add", erf, self.scalar(1.0))), self.scalar(0.5))
+
+
+class Exporter:
+    def __init__(self, tensors: dict[str, np.ndarray], large_kernel_gelu: bool) -> None:
+        self.tensors = tensors
+        self.large_kernel_gelu = large_kernel_gelu
+        self.graph = Graph()
+        self.used: set[str] = set()
+
+    def get(self, name: str) -> np.ndarray:
+        """A tensor in float64, as it is folded."""
+        self.used.add(name)
+        return self.tensors[name].astype(np.float64)
+
+    def has(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.tensors)
+
+    def batch_norm(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The scale and shift that a BatchNorm amounts to."""
+        self.used.add(f"{name}.num_batches_tracked")
+        scale = self.get(f"{name}.weight") / np.sqrt(self.get(f"{name}.running_var") + 1e-5)
+        return scale, self.get(f"{name}.bias") - self.get(f"{name}.running_mean") * scale
+
+    def conv(self, x: str, name: str, kernel: np.ndarray, bias: np.ndarray, channels: int, stride: int = 1) -> str:
+        """`channels` of the input: the kernel tells whether the convolution is depthwise."""
+        side = kernel.shape[2]
+        return self.graph.node(
+            "Conv", x,
+            self.graph.constant(f"{name}.weight", kernel.astype(np.float32)),
+            self.graph.constant(f"{name}.bias", bias.astype(np.float32)),
+            group=channels // kernel.shape[1], kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4,
+        )
+
+    def stored_conv(self, x: str, name: str, channels: int, stride: int = 1) -> str:
+        return self.conv(x, name, self.get(f"{name}.weight"), self.get(f"{name}.bias"), channels, stride)
+
+    def squeeze_excite(self, x: str, name: str, channels: int) -> str:
+        mean = self.graph.node("GlobalAveragePool", x)
+        reduced = self.graph.node("Relu", self.stored_conv(mean, f"{name}.fc1", channels))
+        gate = self.stored_conv(reduced, f"{name}.fc2", self.tensors[f"{name}.fc1.weight"].shape[0])
+        return self.graph.node("Mul", x, self.graph.node("Sigmoid", gate))
+
+    def patch_embed(self, x: str, name: str, channels: int) -> tuple[str, int]:
+        x = self.stored_conv(x, f"{name}.proj.0.reparam_conv", channels, stride=2)
+        channels = self.tensors[f"{name}.proj.0.reparam_conv.weight"].shape[0]
+        if self.has(f"{name}.proj.0.se."):
+            x = self.squeeze_excite(x, f"{name}.proj.0.se", channels)
+        if self.large_kernel_gelu:
+            x = self.graph.gelu(x)
+        return self.graph.gelu(self.stored_conv(x, f"{name}.proj.1.reparam_conv", channels)), channels
+
+    def conv_ffn(self, x: str, name: str, layer_scale: str, channels: int) -> str:
+        """x + layer scale * fc2(GELU(fc1(BN(7 x 7 (x)))))"""
+        scale, shift = self.batch_norm(f"{name}.conv.bn")
+        kernel = self.get(f"{name}.conv.conv.weight") * scale[:, None, None, None]
+        y = self.conv(x, f"{name}.conv", kernel, shift, channels)
+        y = self.graph.gelu(self.stored_conv(y, f"{name}.fc1", channels))
+        gamma = self.get(layer_scale).ravel()
+        kernel = self.get(f"{name}.fc2.weight") * gamma[:, None, None, None]
+        y = self.conv(y, f"{name}.fc2", kernel, self.get(f"{name}.fc2.bias") * gamma, kernel.shape[1])
+        return self.graph.node("Add", x, y)
+
+    def attention(self, x: str, name: str, channels: int, side: int) -> str:
+        """x + layer scale * proj(attention(norm(x))), over the side * side pixels."""
+        graph, tokens, heads = self.graph, side * side, channels // HEAD_CHANNELS
+        qkv = self.get(f"{name}.token_mixer.qkv.weight")
+        bias = np.zeros(3 * channels)
+        y = graph.node("Reshape", x, graph.shape(1, channels, tokens))
+        y = graph.node("Transpose", y, perm=[0, 2, 1])
+        if f"{name}.norm.running_mean" in self.tensors:
+            scale, shift = self.batch_norm(f"{name}.norm")
+            bias = qkv @ shift
+            qkv = qkv * scale
+        else:
+            gamma, beta = (
+                graph.constant(f"{name}.norm.{part}", self.get(f"{name}.norm.{part}").astype(np.float32))
+                for part in ("weight", "bias")
+            )
+            y = graph.node("LayerNormalization", y, gamma, beta, axis=-1, epsilon=1e-5)
+        qkv[:channels] /= math.sqrt(HEAD_CHANNELS)
+        bias[:channels] /= math.sqrt(HEAD_CHANNELS)
+        y = self.linear(y, f"{name}.token_mixer.qkv", qkv, bias)
+        y = graph.node("Reshape", y, graph.shape(1, tokens, 3, heads, HEAD_CHANNELS))
+        y = graph.node("Transpose", y, perm=[2, 0, 3, 1, 4])
+        q, k, v = (graph.node("Gather", y, graph.constant(f"index_{i}", np.array(i, np.int64)), axis=0) for i in range(3))
+        scores = graph.node("MatMul", q, graph.node("Transpose", k, perm=[0, 1, 3, 2]))
+        y = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), v)
+        y = graph.node("Reshape", graph.node("Transpose", y, perm=[0, 2, 1, 3]), graph.shape(1, tokens, channels))
+        gamma_1 = self.get(f"{name}.layer_scale_1.gamma").ravel()
+        proj = self.get(f"{name}.token_mixer.proj.weight") * gamma_1[:, None]
+        y = self.linear(y, f"{name}.token_mixer.proj", proj, self.get(f"{name}.token_mixer.proj.bias") * gamma_1)
+        y = graph.node("Reshape", graph.node("Transpose", y, perm=[0, 2, 1]), graph.shape(1, channels, side, side))
+        return graph.node("Add", x, y)
+
+    def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        columns = np.ascontiguousarray(weight.T).astype(np.float32)
+        product = self.graph.node("MatMul", x, self.graph.constant(f"{name}.weight", columns))
+        return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
+
+    def network(self, size: int) -> str:
+        def half(n: int) -> int:
+            return (n + 1) // 2
+
+        x, channels, side = "images", self.tensors["stem.0.reparam_conv.weight"].shape[1], half(half(size))
+        for i, stride in enumerate((2, 2, 1)):
+            x = self.graph.gelu(self.stored_conv(x, f"stem.{i}.reparam_conv", channels, stride))
+            channels = self.tensors[f"stem.{i}.reparam_conv.weight"].shape[0]
+        stage = 0
+        while self.has(f"stages.{stage}."):
+            name = f"stages.{stage}"
+            if self.has(f"{name}.downsample."):
+                x, channels = self.patch_embed(x, f"{name}.downsample", channels)
+                side = half(side)
+            if self.has(f"{name}.pos_emb."):
+                x = self.stored_conv(x, f"{name}.pos_emb.reparam_conv", channels)
+            block = 0
+            while self.has(f"{name}.blocks.{block}."):
+                inside = f"{name}.blocks.{block}"
+                if self.has(f"{inside}.token_mixer.qkv."):
+                    x = self.attention(x, inside, channels, side)
+                    x = self.conv_ffn(x, f"{inside}.mlp", f"{inside}.layer_scale_2.gamma", channels)
+                else:
+                    x = self.stored_conv(x, f"{inside}.token_mixer.reparam_conv", channels)
+                    x = self.conv_ffn(x, f"{inside}.mlp", f"{inside}.layer_scale.gamma", channels)
+                block += 1
+            stage += 1
+        x = self.stored_conv(x, "final_conv.reparam_conv", channels)
+        channels = self.tensors["final_conv.reparam_conv.weight"].shape[0]
+        x = self.graph.gelu(self.squeeze_excite(x, "final_conv.se", channels))
+        x = self.graph.node("Flatten", self.graph.node("GlobalAveragePool", x))
+        self.graph.nodes.append(helper.make_node(
+            "Gemm",
+            [x] + [
+                self.graph.constant(f"head.fc.{part}", self.get(f"head.fc.{part}").astype(np.float32))
+                for part in ("weight", "bias")
+            ],
+            ["logits"], name="head", transB=1,
+        ))
+        left = sorted(set(self.tensors) - self.used)
+        if left:
+            raise ValueError(f"{left[0]}: no place for this tensor" + (f", nor for {len(left) - 1} others" if left[1:] else ""))
+        return "logits"
+
+
+def export(checkpoint: Path, size: int, graph_file: Path) -> None:
+    tensors, metadata = safetensors_io.load(checkpoint)
+    # The one property that no tensor shows: see the architecture's large_kernel_gelu.
+    exporter = Exporter(tensors, large_kernel_gelu=metadata.get("variant", "").startswith("fastvit_mci"))
+    output = exporter.network(size)
+    channels, classes = tensors["stem.0.reparam_conv.weight"].shape[1], tensors["head.fc.weight"].shape[0]
+    graph = helper.make_graph(
+        exporter.graph.nodes,
+        "fastvit",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, size, size])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, classes])],
+        [numpy_helper.from_array(value, name) for name, value in exporter.graph.initializers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastvit")
+    model.ir_version = 8  # what the opset came with: a newer one is refused by older runtimes
+    onnx.checker.check_model(model)
+    onnx.save(model, str(graph_file))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: export_onnx.py CHECKPOINT SIZE GRAPH")
+    export(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

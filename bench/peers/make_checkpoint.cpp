@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// make_checkpoint VARIANT SIZE CHECKPOINT IMAGE: a folded checkpoint with seeded parameters, through the library's own folding,
+// and an image for it, 1 x 3 x SIZE x SIZE float32 without any header.
+#include "fastvit/fastvit.hpp"
+
+#include "seeded.hpp"
+
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <fstream>
+#include <string>
+
+namespace {
+
+void make(const std::string &variant, fastvit::index size, const char *checkpoint, const char *image) {
+    const fastvit::architecture net = fastvit::published_architecture("fastvit_" + variant);
+    fastvit::loading::save_folded(bench::seeded_checkpoint(net), checkpoint);
+    const fastvit::tensor<float> pixels = bench::seeded_images(1, net.in_channels, size, size);
+    std::ofstream file(image, std::ios::binary);
+    file.write(reinterpret_cast<const char *>(pixels.data()), pixels.count() * static_cast<std::streamsize>(sizeof(float)));
+    if (!file.flush()) throw fastvit::error(fastvit::errc::io, std::string("cannot write ") + image);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    fastvit::index size = 0;
+    if (argc != 5 || std::from_chars(argv[2], argv[2] + std::strlen(argv[2]), size).ptr[0] != 0 || size < 1) {
+        std::fprintf(stderr, "usage: make_checkpoint VARIANT SIZE CHECKPOINT IMAGE\n");
+        return 2;
+    }
+    try {
+        make(argv[1], size, argv[3], argv[4]);
+    } catch (const std::exception &e) {
+        std::fprintf(stderr, "make_checkpoint: %s\n", e.what());
+        return 1;
+    }
+}
