@@ -26,7 +26,8 @@ enum class activation : unsigned char { none, relu, gelu, sigmoid };
 /// The most pixels one gemm() call takes, so that a caller can keep its row pointers on the stack.
 inline constexpr index gemm_max_pixels = 256;
 
-/// C[p][n] = act(bias[n] + sum over s, k of A[p][s * segment_stride + k] * W[s * segment + k][n]) + residual[p][n].
+/// C[p][n] = act(bias[n] + sum over s, k of A[p][s * segment_stride + k] * W[s * segment + k][n]), or, without an activation,
+/// bias[n] + the sum + residual[p][n].
 ///
 /// Rows are addressed by pointers, so a tile of pixels may cross rows of the map, images of the batch and a halo. A pointwise
 /// convolution has one segment, the channels of a pixel. A dense k x k convolution has k segments, one per row of the window,
@@ -35,18 +36,19 @@ inline constexpr index gemm_max_pixels = 256;
 /// Every output is one chain of multiply-adds over s and k in order, whatever the tile: the same bits for any tiling, and so for
 /// any number of threads.
 struct gemm_args {
-    const float *const *a;                  ///< first float of each pixel's first segment
-    index pixels;                           ///< at most gemm_max_pixels
-    index segments = 1;                     ///< at least 1
-    index segment;                          ///< floats per segment
-    index segment_stride = 0;               ///< floats between the segments of a pixel
-    const float *weights;                   ///< as pack_gemm lays them out
-    index panel;                            ///< columns per packed panel, as pack_gemm chose
-    const float *bias;                      ///< one per column, padded
-    float *const *c;                        ///< first channel of each output pixel
-    const float *const *residual = nullptr; ///< first channel of what is added to each pixel after the activation; may equal c
-    index columns;                          ///< output channels, padded
-    index column_begin = 0;                 ///< the part of the columns to compute: multiples of panel, or the end
+    const float *const *a;    ///< first float of each pixel's first segment
+    index pixels;             ///< at most gemm_max_pixels
+    index segments = 1;       ///< at least 1
+    index segment;            ///< floats per segment
+    index segment_stride = 0; ///< floats between the segments of a pixel
+    const float *weights;     ///< as pack_gemm lays them out
+    index panel;              ///< columns per packed panel, as pack_gemm chose
+    const float *bias;        ///< one per column, padded
+    float *const *c;          ///< first channel of each output pixel
+    const float *const *residual =
+        nullptr;            ///< null, or the first channel of what is added to each pixel: with act none only; may equal c
+    index columns;          ///< output channels, padded
+    index column_begin = 0; ///< the part of the columns to compute: multiples of panel, or the end
     index column_end;
     activation act = activation::none;
 };

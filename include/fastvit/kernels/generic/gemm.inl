@@ -25,7 +25,7 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index pixel, index colu
         if (++s == g.segments) break;
         FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) a[i] += g.segment_stride;
     }
-    if (g.act == activation::none && g.residual) {
+    if (g.residual) {
         FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
             const float *const r = g.residual[pixel + i] + column;
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = acc[i][j] + vec::load(r + j * vec::lanes);
@@ -47,11 +47,6 @@ template <int Vectors> void gemm_activate(const gemm_args &g, index pixel, index
         apply(g.act, y);
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[j].store(c + j * vec::lanes);
     }
-    if (!g.residual) return;
-    for (index p = pixel; p < end; ++p) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) {
-            float *const c = g.c[p] + column + j * vec::lanes;
-            (vec::load(c) + vec::load(g.residual[p] + column + j * vec::lanes)).store(c);
-        }
 }
 
 /// The tile of `rows` <= Rows rows: one instantiation for each.
