@@ -36,14 +36,14 @@ constexpr index tile_pixels = 128;
 
 float_buffer seeded_buffer(std::string_view name, index count) {
     float_buffer made(count);
-    bench::fill_seeded(name, {made.data(), static_cast<std::size_t>(count)});
+    fastvit_test::fill_seeded(name, 1, {made.data(), static_cast<std::size_t>(count)});
     return made;
 }
 
 // Small weights in every place, deterministic, with a variance of 1 / fan_in.
 auto seeded_weights(index count, index fan_in) {
     std::vector<float> w(static_cast<std::size_t>(count));
-    bench::fill_seeded("weight", w);
+    fastvit_test::fill_seeded("weight", 1, w);
     const auto scale = static_cast<float>(std::sqrt(3.0 / static_cast<double>(fan_in)));
     for (float &x : w) x *= scale;
     return w;

@@ -37,7 +37,7 @@ class bed {
         if (!model_ || variant != variant_ || form != model_->form()) {
             model_.reset(); // before the next is made: the large ones take a gigabyte while they are packed
             space_.reset();
-            model_.emplace(bench::seeded_checkpoint(fastvit::published_architecture(variant)),
+            model_.emplace(fastvit_test::seeded_checkpoint(fastvit::published_architecture(variant), fastvit::io::spelling::timm),
                            fastvit::model_options{.form = form});
             variant_ = variant;
         }
@@ -63,7 +63,7 @@ class bed {
 void run(benchmark::State &state, bed &shared, const setting &s) {
     const fastvit::model &net = shared.model(s.variant, s.form);
     fastvit::workspace &space = shared.workspace(s.threads);
-    const fastvit::tensor<float> images = bench::seeded_images(s.batch, net.net().in_channels, s.size, s.size);
+    const fastvit::tensor<float> images = fastvit_test::seeded_input({s.batch, net.net().in_channels, s.size, s.size});
     const double peak = bench::fma_peak(s.threads);
     net.forward(images, space); // allocates, and brings weights and code into the caches
     const auto begin = std::chrono::steady_clock::now();

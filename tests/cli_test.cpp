@@ -4,6 +4,7 @@
 #include "fastvit/version.hpp"
 
 #include "io_test_files.hpp"
+#include "sanitized.hpp"
 #include "seeded.hpp"
 
 #include <gtest/gtest.h>
@@ -20,15 +21,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-// The sanitizers reserve more address space than a limit leaves.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
 
 namespace {
 
@@ -499,7 +491,7 @@ TEST(cli_files, paths_with_spaces_and_quotes) {
 }
 
 TEST(cli_files, a_machine_without_enough_memory) {
-#if defined(SANITIZED)
+#if SANITIZED
     GTEST_SKIP() << "the sanitizers need the address space";
 #else
     expect_failure(fastvit_with("ulimit -v 300000;", {"classify", "--model", tiny, "--threads", "1", "--size", "8192", picture}),

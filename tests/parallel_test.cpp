@@ -2,6 +2,8 @@
 // Labels: threads
 #include "fastvit/parallel.hpp"
 
+#include "sanitized.hpp"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -16,17 +18,6 @@
 
 #if defined(__linux__)
 #include <sys/resource.h>
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
 #endif
 
 namespace {

@@ -16,8 +16,10 @@ namespace {
 
 void make(const std::string &variant, fastvit::index size, const char *checkpoint, const char *image) {
     const fastvit::architecture net = fastvit::published_architecture("fastvit_" + variant);
-    fastvit::loading::save_folded(bench::seeded_checkpoint(net), checkpoint);
-    const fastvit::tensor<float> pixels = bench::seeded_images(1, net.in_channels, size, size);
+    fastvit::io::checkpoint seeded = fastvit_test::seeded_checkpoint(net, fastvit::io::spelling::timm);
+    seeded.set_metadata("variant", net.variant); // tells export_onnx.py of the MCi family
+    fastvit::loading::save_folded(seeded, checkpoint);
+    const fastvit::tensor<float> pixels = fastvit_test::seeded_input({1, net.in_channels, size, size});
     std::ofstream file(image, std::ios::binary);
     file.write(reinterpret_cast<const char *>(pixels.data()), pixels.count() * static_cast<std::streamsize>(sizeof(float)));
     if (!file.flush()) throw fastvit::error(fastvit::errc::io, std::string("cannot write ") + image);

@@ -5,6 +5,7 @@
 #include "fastvit/config.hpp"
 #include "fastvit/error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <string>
@@ -74,21 +75,6 @@ inline constexpr std::array<variant_entry, 12> variant_table{{
     {"fastvit_mci4", 5, {2, 12, 24, 4, 4}, {128, 256, 512, 1024, 2048}, 4, 2, true},
 }};
 
-/// The published variant with these stages, or null. Head, class count and input channels may be a user's own.
-inline const variant_entry *find_variant(std::span<const stage_architecture> stages) noexcept {
-    for (const variant_entry &v : variant_table) {
-        if (v.stages != stages.size()) continue;
-        bool same = true;
-        for (std::size_t i = 0; i < v.stages && same; ++i) {
-            const token_mixer mixer = i + v.attention_stages >= v.stages ? token_mixer::attention : token_mixer::rep_mixer;
-            same = stages[i].blocks == v.blocks[i] && stages[i].channels == v.channels[i] && stages[i].mixer == mixer &&
-                   stages[i].hidden == v.channels[i] * v.mlp_ratio;
-        }
-        if (same) return &v;
-    }
-    return nullptr;
-}
-
 /// The published variant of that name, with the class count it was published with. Throws invalid_argument for an unknown name.
 inline architecture published_architecture(std::string_view name) {
     architecture net;
@@ -115,6 +101,15 @@ inline architecture published_architecture(std::string_view name) {
         return net;
     }
     throw error(errc::invalid_argument, {.problem = "variant", .expected = "one of " + known, .found = std::string(name)});
+}
+
+/// The published variant with these stages, or null. Head, class count and input channels may be a user's own.
+inline const variant_entry *find_variant(std::span<const stage_architecture> stages) {
+    for (const variant_entry &v : variant_table)
+        if (const auto known = published_architecture(v.name).stages;
+            std::equal(stages.begin(), stages.end(), known.begin(), known.end()))
+            return &v;
+    return nullptr;
 }
 
 /// Multiply-adds of one image's folded forward pass: convolutions, linear layers and both products of attention; additions,

@@ -124,7 +124,6 @@ def train(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    rng = np.random.default_rng([args.seed, 7])  # the same in all processes: they agree on order and turns
     log = Log(args.out / "training_log.txt") if rank == 0 else None
 
     pictures, labels = cached_pictures("train", args.pictures, args.cache)
@@ -135,8 +134,15 @@ def train(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
     shared = torch.nn.parallel.DistributedDataParallel(net)
     optimizer = optimizer_for(net, args.lr)
     steps = args.pictures // args.batch
+    checkpoint, first_epoch = args.out / "checkpoint.pt", 0
+    if args.resume:
+        state = torch.load(checkpoint)
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        first_epoch = state["epoch"]
     started = time.time()
-    for epoch in range(args.epochs):
+    for epoch in range(first_epoch, args.epochs):
+        rng = np.random.default_rng([args.seed, epoch])  # the same in all processes: they agree on order and turns
         source, test = (small, small_test) if epoch < args.small_epochs else (pictures, test_pictures)
         shared.train()
         order, right, seen, loss_sum, epoch_started = rng.permutation(args.pictures), 0, 0, 0.0, time.time()
@@ -159,8 +165,10 @@ def train(rank: int, args: argparse.Namespace, rendezvous: str) -> None:
                 train_accuracy=round(right / seen, 4),
                 held_out_accuracy=round(accuracy(predict(net, test), test_labels), 4),
                 seconds=round(time.time() - epoch_started, 1))
+            torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}, checkpoint)
     if log:
         finish(net, test_pictures, test_labels, round(time.time() - started, 1), args, log)
+        checkpoint.unlink()
 
 
 def finish(net: FastViT, pictures: np.ndarray, labels: np.ndarray, seconds: float, args: argparse.Namespace, log: Log) -> None:
@@ -202,9 +210,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch of an interrupted run")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "training_log.txt").unlink(missing_ok=True)
+    if not args.resume:
+        (args.out / "training_log.txt").unlink(missing_ok=True)
     recipe = {name: value for name, value in vars(args).items() if name not in ("out", "cache")}
     Log(args.out / "training_log.txt")(
         event="start", **recipe, dataset_seed=DATASET_SEED, architecture=CONFIG.__dict__, layer_scale_init=LAYER_SCALE_INIT,

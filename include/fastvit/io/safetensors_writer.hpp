@@ -71,9 +71,8 @@ inline std::string safetensors_header(std::span<const named_tensor> tensors, con
         end += t.stored ? static_cast<index>(t.stored->bytes.size()) : t.data.count() * static_cast<index>(size_of(type));
         std::string dims = (t.stored ? t.stored->dims : t.data.dims()).to_string();
         std::erase(dims, ' ');
-        header += comma() + json_string(t.name) + ":{\"dtype\":\"" +
-                  (t.stored ? t.stored->type_name : std::string(to_string(type))) + "\",\"shape\":" + dims +
-                  ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+        header += comma() + json_string(t.name) + ":{\"dtype\":\"" + std::string(to_string(t.stored ? t.stored->type : type)) +
+                  "\",\"shape\":" + dims + ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
     }
     header += '}';
     // Padded with spaces, so that the data begins at a multiple of 8 and can be used where it is mapped.
