@@ -9,7 +9,6 @@
 
 #include <array>
 #include <filesystem>
-#include <list>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -24,12 +23,10 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
     std::vector<std::shared_ptr<void>> parts;
     lister list;
     std::vector<io::named_tensor> tensors;
-    std::list<io::stored_tensor> counters; // a list, because its elements stay where they are
     // Kept by BatchNorms that stay, and asked for by strict loading also where an old checkpoint does not have it.
     constexpr std::array<std::byte, 8> zero{};
     io::stored_tensor no_batches;
     no_batches.type = io::dtype::i64;
-    no_batches.type_name = "I64";
     no_batches.bytes = zero;
     try {
         state_dict dict(source);
@@ -47,12 +44,10 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
             if (t.values) {
                 out.data = *t.values;
             } else {
-                // As the file has it, under safetensors' name for the type; anything but one integer counts nothing.
+                // As the file has it; anything but one integer counts nothing.
                 const io::stored_tensor *const counter = dict.find(t.name);
                 const bool usable = counter && counter->type == io::dtype::i64 && counter->dims.count() == 1;
-                counters.push_back(usable ? *counter : no_batches);
-                counters.back().type_name = no_batches.type_name;
-                out.stored = &counters.back();
+                out.stored = usable ? counter : &no_batches;
             }
             tensors.push_back(std::move(out));
         }

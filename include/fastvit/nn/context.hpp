@@ -18,7 +18,7 @@ class arena {
   public:
     /// Counts only: what it hands out must not be touched.
     arena() = default;
-    /// Over `capacity` floats, which outlive the arena and were counted by an arena of the first kind.
+    /// Over memory that outlives the arena, as many floats as an arena of the first kind counted.
     explicit arena(float *memory) : base_(memory) {}
 
     float *take(index count) noexcept {

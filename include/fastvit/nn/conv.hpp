@@ -115,25 +115,24 @@ class conv {
         if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, act);
         const tiling tiles(out.size, tile_pixels_for(out.pixel_stride + in.pixel_stride), c.workers);
         c.parallel(tiles.count(), [&](index i, int) {
-            const tile t = tiles[i];
-            const float *a[kernels::gemm_max_pixels];
             float *to[kernels::gemm_max_pixels];
-            tile_pixels(out, t, to);
-            window_pixels(in, t, a);
-            kernels::gemm_args g = gemm_over(matrix(), a, to, t.pixels(), act);
-            g.segments = dims_.kernel;
-            g.segment = dims_.kernel * dims_.in;
-            g.segment_stride = in.row_stride;
-            c.kernels.gemm(g);
+            tile_pixels(out, tiles[i], to);
+            run_dense(c, in, tiles[i], to, act);
         });
     }
 
-    /// The top left pixel under the window of each output pixel of a tile.
-    void window_pixels(const map &in, const tile &t, const float **out) const noexcept {
+    /// A dense convolution for one tile of the output, whose pixels go to `out`.
+    void run_dense(const context &c, const map &in, const tile &t, float *const *out, activation act) const {
+        const float *a[kernels::gemm_max_pixels]; // the top left pixel under each output's window
         const index pad = dims_.kernel / 2;
         for (index y = 0; y < t.rows; ++y)
             for (index x = 0; x < t.columns; ++x)
-                *out++ = in.at(t.image, (t.y + y) * dims_.stride - pad, (t.x + x) * dims_.stride - pad);
+                a[y * t.columns + x] = in.at(t.image, (t.y + y) * dims_.stride - pad, (t.x + x) * dims_.stride - pad);
+        kernels::gemm_args g = gemm_over(matrix(), a, out, t.pixels(), act);
+        g.segments = dims_.kernel;
+        g.segment = dims_.kernel * dims_.in;
+        g.segment_stride = in.row_stride;
+        c.kernels.gemm(g);
     }
 
   private:

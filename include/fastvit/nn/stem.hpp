@@ -79,17 +79,11 @@ class stem {
     }
 
     static void run_first(const context &c, const conv &first, const map &in, tile row, float *out, index pixel) {
-        const float *a[kernels::gemm_max_pixels];
         float *to[kernels::gemm_max_pixels];
         for (const index end = row.columns; row.x < end; row.x += row.columns, out += row.columns * pixel) {
             row.columns = std::min(kernels::gemm_max_pixels, end - row.x);
-            first.window_pixels(in, row, a);
             run_pixels(out, pixel, row.columns, to);
-            kernels::gemm_args g = gemm_over(first.matrix(), a, to, row.columns, activation::gelu);
-            g.segments = first.dims().kernel;
-            g.segment = first.dims().kernel * first.dims().in;
-            g.segment_stride = in.row_stride;
-            c.kernels.gemm(g);
+            first.run_dense(c, in, row, to, activation::gelu);
         }
     }
 

@@ -37,10 +37,10 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index pixel, index colu
     }
 }
 
-/// The activation of what gemm_tile just stored, read back from the first-level cache: unrolled inside each tile shape, GELU
+/// The activation of a panel that gemm_tile stored, read back from the first-level cache: unrolled inside each tile shape, GELU
 /// would be most of the code of this file.
-template <int Vectors> void gemm_activate(const gemm_args &g, index pixel, index end, index column) {
-    for (index p = pixel; p < end; ++p) {
+template <int Vectors> void gemm_activate(const gemm_args &g, index column) {
+    for (index p = 0; p < g.pixels; ++p) {
         float *const c = g.c[p] + column;
         vec y[Vectors];
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[j] = vec::load(c + j * vec::lanes);
@@ -67,7 +67,7 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index column, cons
         gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel);
         pixel += rows;
     }
-    if (g.act != activation::none) gemm_activate<Vectors>(g, 0, g.pixels, column);
+    if (g.act != activation::none) gemm_activate<Vectors>(g, column);
 }
 
 /// The panel of `vectors` <= Vectors registers.
