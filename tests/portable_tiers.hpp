@@ -56,6 +56,10 @@ template <index L> array<L> max(const array<L> &a, const array<L> &b) {
     return lanewise(a, b, [](float x, float y) { return x > y ? x : y; });
 }
 template <index L> array<L> fma(const array<L> &a, const array<L> &b, const array<L> &c) { return a * b + c; }
+template <index L> void accumulate(array<L> &c, const array<L> &a, const array<L> &b) { c = fma(a, b, c); }
+template <index L> array<L> negative_absolute(const array<L> &a) {
+    return array<L>::each([&](index i) { return -std::abs(a.v[i]); });
+}
 template <index L> array<L> round_to_even(const array<L> &a) {
     return array<L>::each([&](index i) { return std::nearbyint(a.v[i]); });
 }

@@ -1,65 +1,57 @@
 #!/usr/bin/env python3
-"""Fits the rational function of kernels/generic/math.inl: Phi(x) - 1/2 = x P(x^2) / Q(x^2) on [-limit, limit].
+"""Fits the polynomial of kernels/generic/math.inl: Phi(-a) = q(a)^16 for a in [0, 5.2], Phi the normal distribution's function.
 
-Iteratively reweighted least squares (Lawson) of the linearised problem; the weight makes the error of x * Phi(x), relative to
-max(1, |x|), equal over the interval. Prints the coefficients, highest power first and Q's first one, which is 1, left out, and the
-error of the evaluation in float32. Needs numpy.
+Iteratively reweighted least squares (Lawson) on the sixteenth root; the weight makes the error of a * Phi(-a) equal over the
+interval. a is then held at q's zero, beyond the interval, where the power is 0. Prints the coefficients in powers of -a, the highest first,
+and the error of GELU evaluated in float32. Needs numpy.
 """
 import math
 
 import numpy as np
 
-LIMIT, P_DEGREE, Q_DEGREE = 5.2, 4, 5
+LIMIT, DEGREE, POWER = 5.2, 5, 16
 
 
 def phi(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return 0.5 * np.vectorize(math.erfc)(-x / math.sqrt(2))
 
 
-def fit() -> tuple[np.ndarray, np.ndarray]:
-    nodes = np.cos(np.pi * (np.arange(4000) + 0.5) / 4000)
-    u = (nodes + 1) / 2  # x^2 / LIMIT^2
-    x = LIMIT * np.sqrt(u)
-    target = (phi(x) - 0.5) / x
-    weight = np.maximum(x, 0.05) ** 2 / np.maximum(1, x)
-    powers_p = np.vander(u, P_DEGREE + 1, increasing=True)
-    powers_q = np.vander(u, Q_DEGREE + 1, increasing=True)
-    lawson, q_values, best = np.ones_like(u), np.ones_like(u), (np.inf, None, None)
-    for _ in range(300):
-        row = np.sqrt(lawson) * weight / np.abs(q_values)
-        system = np.hstack([powers_p, -target[:, None] * powers_q[:, 1:]]) * row[:, None]
-        solution = np.linalg.lstsq(system, target * row, rcond=None)[0]
-        p, q = solution[: P_DEGREE + 1], np.r_[1, solution[P_DEGREE + 1 :]]
-        q_values = powers_q @ q
-        error = np.abs((powers_p @ p / q_values - target) * weight)
+def fit() -> np.ndarray:
+    """Coefficients in powers of a, the lowest first."""
+    a = LIMIT * (1 - np.cos(np.pi * (np.arange(8000) + 0.5) / 8000)) / 2
+    root = phi(-a) ** (1 / POWER)
+    weight = np.maximum(a, 1e-3) * POWER * phi(-a) / root  # d(a q^16) = a 16 q^15 dq
+    powers = np.vander(a / LIMIT, DEGREE + 1, increasing=True)
+    lawson, best = np.ones_like(a), (np.inf, None)
+    for _ in range(3000):
+        row = np.sqrt(lawson) * weight
+        solution = np.linalg.lstsq(powers * row[:, None], root * row, rcond=None)[0]
+        error = np.abs((powers @ solution - root) * weight)
         if error.max() < best[0]:
-            best = (error.max(), p, q)
+            best = (error.max(), solution)
         lawson *= (error / error.mean() + 1e-2) ** 0.7
         lawson /= lawson.mean()
-    p = best[1] / LIMIT ** (2.0 * np.arange(P_DEGREE + 1))
-    q = best[2] / LIMIT ** (2.0 * np.arange(Q_DEGREE + 1))
-    return (p / q[-1])[::-1].astype(np.float32), (q / q[-1])[::-1].astype(np.float32)
+    return best[1] / LIMIT ** np.arange(DEGREE + 1)
 
 
-def evaluate(p: np.ndarray, q: np.ndarray, x: np.ndarray) -> np.ndarray:
+def evaluate(q: np.ndarray, limit: np.float32, x: np.ndarray) -> np.ndarray:
     """In float32, as the kernel does it; a fused multiply-add is exact in float64 but for a last bit that does not matter here."""
-
-    def horner(coefficients: np.ndarray, t: np.ndarray) -> np.ndarray:
-        value = np.full_like(t, coefficients[0])
-        for c in coefficients[1:]:
-            value = (value.astype(np.float64) * t + c).astype(np.float32)
-        return value
-
-    held = np.clip(x, -np.float32(LIMIT), np.float32(LIMIT))
-    t = held * held
-    return x * (horner(p, t) * held / horner(q, t) + np.float32(0.5))
+    minus_a = np.maximum(-limit, -np.abs(x))
+    value = np.full_like(x, q[0])
+    for c in q[1:]:
+        value = (value.astype(np.float64) * minus_a + c).astype(np.float32)
+    for _ in range(int(math.log2(POWER))):
+        value = value * value
+    return (minus_a.astype(np.float64) * value + np.maximum(0, x)).astype(np.float32)
 
 
 if __name__ == "__main__":
-    p, q = fit()
-    x = np.linspace(-9, 9, 900001).astype(np.float32)
+    lowest_first = fit()
+    limit = np.float32(min(r.real for r in np.roots(lowest_first[::-1]) if abs(r.imag) < 1e-9 and r.real > LIMIT))
+    q = (lowest_first * (-1.0) ** np.arange(DEGREE + 1))[::-1].astype(np.float32)
+    x = np.linspace(-9, 9, 1800001).astype(np.float32)
     exact = x.astype(np.float64) * phi(x.astype(np.float64))
-    error = np.abs(evaluate(p, q, x) - exact) / np.maximum(1, np.abs(x))
-    print("P:", ", ".join(f"{c:.9e}F" for c in p))
-    print("Q:", ", ".join(f"{c:.9e}F" for c in q[1:]))
+    error = np.abs(evaluate(q, limit, x) - exact) / np.maximum(1, np.abs(x))
+    print("q:", ", ".join(f"{c:.9e}F" for c in q))
+    print(f"zero of q: {limit:.9g}")
     print(f"largest error relative to max(1, |x|): {error.max():.2e}")

@@ -9,6 +9,8 @@
 //     vec::lanes  vec::load(p)  vec::broadcast(x)  v.store(p)      any alignment
 //     a + b  a - b  a * b  a / b  min(a, b)  max(a, b)             element by element
 //     fma(a, b, c)             a * b + c, rounded once where the machine can
+//     accumulate(c, a, b)      c = fma(a, b, c), in c's own register
+//     negative_absolute(a)     -|a|
 //     round_to_even(a)         the nearest integer, halves to even
 //     exp2_of_integer(a)       2^a for integral a in [-126, 127]
 //     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
@@ -27,19 +29,15 @@
 #endif
 // FASTVIT_UNROLL: GCC leaves loops over accumulators rolled at -O2, which puts them into memory. Under a sanitizer each access is
 // many instructions, and unrolled they take the compiler minutes, for a program that is not meant to be fast.
-// FASTVIT_UNROLL_BY_4: for a loop of unknown length over the steps of a register tile. It gives Clang 14 one to two percent; GCC
-// 12 then moves the steps into each other, runs out of registers and loses six.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || FASTVIT_HAS_FEATURE(address_sanitizer) ||                   \
     FASTVIT_HAS_FEATURE(thread_sanitizer)
 #define FASTVIT_UNROLL
-#define FASTVIT_UNROLL_BY_4
 #elif defined(__clang__)
 #define FASTVIT_UNROLL _Pragma("clang loop unroll(full)")
-#define FASTVIT_UNROLL_BY_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define FASTVIT_UNROLL _Pragma("GCC unroll 64")
-#define FASTVIT_UNROLL_BY_4
 #endif
+#define FASTVIT_INLINE_LAMBDA __attribute__((always_inline))
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
 // The value passes through unchanged, but the optimiser cannot see what it is.
 #define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))

@@ -45,6 +45,14 @@ inline vec operator/(vec a, vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline vec min(vec a, vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline void accumulate(vec &c, vec a, vec b) {
+#if defined(__clang__)
+    c = fma(a, b, c);
+#else // GCC 12 picks the form that overwrites a factor for some steps of an unrolled loop, then moves and spills registers
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(c.v) : "x"(a.v), "x"(b.v));
+#endif
+}
+inline vec negative_absolute(vec a) { return {_mm256_or_ps(a.v, _mm256_set1_ps(-0.0F))}; }
 inline vec round_to_even(vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline vec exp2_of_integer(vec a) {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(a.v), _mm256_set1_epi32(127));

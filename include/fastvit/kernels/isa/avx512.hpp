@@ -46,6 +46,14 @@ inline constexpr __mmask16 all = 0xFFFF;
 inline vec min(vec a, vec b) { return {_mm512_maskz_min_ps(all, a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {_mm512_maskz_max_ps(all, a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline void accumulate(vec &c, vec a, vec b) {
+#if defined(__clang__)
+    c = fma(a, b, c);
+#else // GCC 12 picks the form that overwrites a factor for some steps of an unrolled loop, then moves and spills registers
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c.v) : "v"(a.v), "v"(b.v));
+#endif
+}
+inline vec negative_absolute(vec a) { return {_mm512_maskz_or_ps(all, a.v, _mm512_set1_ps(-0.0F))}; }
 inline vec round_to_even(vec a) { return {_mm512_maskz_roundscale_ps(all, a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline vec exp2_of_integer(vec a) {
     const __m512i exponent = _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, a.v), _mm512_set1_epi32(127));

@@ -33,6 +33,8 @@ inline vec operator/(vec a, vec b) { return {vdivq_f32(a.v, b.v)}; }
 inline vec min(vec a, vec b) { return {vminq_f32(a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+inline void accumulate(vec &c, vec a, vec b) { c = fma(a, b, c); }
+inline vec negative_absolute(vec a) { return {vnegq_f32(vabsq_f32(a.v))}; }
 inline vec round_to_even(vec a) { return {vrndnq_f32(a.v)}; }
 inline vec exp2_of_integer(vec a) {
     const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(a.v), vdupq_n_s32(127));

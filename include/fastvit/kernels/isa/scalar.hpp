@@ -40,6 +40,8 @@ inline vec operator/(vec a, vec b) { return {a.v / b.v}; }
 inline vec min(vec a, vec b) { return {a.v < b.v ? a.v : b.v}; }
 inline vec max(vec a, vec b) { return {a.v > b.v ? a.v : b.v}; }
 inline vec fma(vec a, vec b, vec c) { return {a.v * b.v + c.v}; }
+inline void accumulate(vec &c, vec a, vec b) { c = fma(a, b, c); }
+inline vec negative_absolute(vec a) { return {a.v < 0 ? a.v : -a.v}; }
 inline vec round_to_even(vec a) {
     // Adding 1.5 * 2^23 leaves no bit for a fraction; right for |a| < 2^22, and the exponents it serves are below 2^8.
     const vec shift = vec::broadcast(12582912.0F);
