@@ -60,7 +60,7 @@ using runnable = std::function<map(const context &, const map &in)>;
 /// Makes a block for a tier and a graph.
 using maker = std::function<runnable(const kernel_table &, graph)>;
 
-/// How the input map has to lie: the stem's has no padding between pixels.
+/// How the input map has to lie.
 struct input_layout {
     index halo = nn::stage::halo;
     bool padded = true;
@@ -191,6 +191,17 @@ template <class Block> runnable into_new_map(Block made, index out_channels) {
     };
 }
 
+/// block.run(context, nchw, extent, out) on the images of a map.
+template <class Block> runnable from_nchw(Block made, index out_channels) {
+    return [shared = std::make_shared<const Block>(std::move(made)), out_channels](const context &c, const map &in) {
+        float *const nchw = c.memory.take(in.size.pixels() * in.size.channels);
+        nn::export_nchw(c, in, nchw);
+        const map out = c.take_map(shared->output(in.size).with_channels(out_channels), nn::stage::halo);
+        shared->run(c, nchw, in.size, out);
+        return out;
+    };
+}
+
 /// block.run(context, x, other), which replaces x.
 template <class Block> runnable in_place(Block made) {
     return [shared = std::make_shared<const Block>(std::move(made))](const context &c, const map &x) {
@@ -215,8 +226,8 @@ TEST_F(blocks, stem) {
             fastvit::architecture net = net_of(channels);
             net.stem_scale_branch = scale_branch;
             const auto w = random_weights<weights::stem>(random, channels == 8 ? 3 : 1, net);
-            expect_block_of([&](const kernel_table &tier, graph form) { return into_new_map(nn::stem(tier, form, w), channels); },
-                            w, 3, {.halo = nn::stem::halo, .padded = false});
+            expect_block_of([&](const kernel_table &tier, graph form) { return from_nchw(nn::stem(tier, form, w), channels); }, w,
+                            3);
         }
     }
 }
@@ -371,8 +382,7 @@ TEST_F(blocks, folded_weights_run_in_either_graph) {
                     24);
     auto stem = random_weights<weights::stem>(random, 1, net_of(24));
     fastvit::reparam::fold_part(stem.convs[1]); // the others not
-    expect_block_of([&](const kernel_table &tier, graph form) { return into_new_map(nn::stem(tier, form, stem), 24); }, stem, 3,
-                    {.halo = nn::stem::halo, .padded = false});
+    expect_block_of([&](const kernel_table &tier, graph form) { return from_nchw(nn::stem(tier, form, stem), 24); }, stem, 3);
 }
 
 // Every pixel of a map is in exactly one tile, and no tile has more pixels than a kernel takes or than was planned for.
@@ -396,6 +406,17 @@ TEST(tiling, covers_every_pixel_once) {
                 EXPECT_LE(most, tiles.most_pixels());
                 EXPECT_LE(tiles.most_pixels(), fastvit::kernels::gemm_max_pixels);
             }
+}
+
+// Two workers that take tile after tile get nearly the same number of pixels, and so end at nearly the same time.
+TEST(tiling, shares_evenly) {
+    for (const index side : {8, 16, 32, 64})
+        for (const index target : {38, 48, 64, 96}) {
+            const nn::tiling tiles({1, side, side, 8}, target, 2);
+            index work[2] = {};
+            for (index i = 0; i < tiles.count(); ++i) work[work[1] < work[0]] += tiles[i].pixels();
+            EXPECT_LE(std::abs(work[0] - work[1]), side) << side << " x " << side << ", target " << target;
+        }
 }
 
 } // namespace

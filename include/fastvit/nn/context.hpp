@@ -84,32 +84,39 @@ struct tile {
     index pixels() const noexcept { return rows * columns; }
 };
 
-/// A map cut into tiles of nearly equal size.
+/// A map cut into tiles of nearly equal size, as many as the workers can share out evenly. Results do not depend on it.
 struct tiling {
     extent size;
-    index rows, columns; ///< of a tile, the last ones smaller
-    index down, across;  ///< tiles
+    index down, across; ///< tiles
 
-    /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit, and where there are few of
-    /// them, as many as the workers can share out evenly. Results do not depend on it.
+    /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit.
     tiling(const extent &e, index target, int workers) : size(e) {
         target = std::clamp<index>(target, 1, kernels::gemm_max_pixels);
         across = (e.width + target - 1) / target;
-        columns = (e.width + across - 1) / across;
-        rows = std::clamp<index>(target / columns, 1, e.height);
-        down = (e.height + rows - 1) / rows;
-        const index few = 8 * index{workers};
-        while (workers > 1 && count() < few && count() % workers != 0 && down < e.height) ++down;
-        rows = (e.height + down - 1) / down;
-        down = (e.height + rows - 1) / rows;
-        across = (e.width + columns - 1) / columns;
+        cut_down(std::clamp<index>(target / columns(), 1, e.height), workers);
+    }
+    /// Bands of about that many whole rows.
+    static tiling bands(const extent &e, index rows, int workers) {
+        tiling t(e);
+        t.cut_down(std::clamp<index>(rows, 1, e.height), workers);
+        return t;
     }
 
     index count() const noexcept { return size.images * down * across; }
-    index most_pixels() const noexcept { return rows * columns; }
+    index rows() const noexcept { return (size.height + down - 1) / down; }       ///< of the highest tile
+    index columns() const noexcept { return (size.width + across - 1) / across; } ///< of the widest tile
+    index most_pixels() const noexcept { return rows() * columns(); }
     tile operator[](index i) const noexcept {
-        const index y = i / across % down * rows, x = i % across * columns;
-        return {i / (across * down), y, x, std::min(rows, size.height - y), std::min(columns, size.width - x)};
+        const index row = i / across % down, column = i % across;
+        const index y = row * size.height / down, x = column * size.width / across;
+        return {i / (across * down), y, x, (row + 1) * size.height / down - y, (column + 1) * size.width / across - x};
+    }
+
+  private:
+    explicit tiling(const extent &e) : size(e), across(1) {}
+    void cut_down(index most_rows, int workers) noexcept {
+        down = (size.height + most_rows - 1) / most_rows;
+        while (count() % workers != 0 && down < size.height) ++down;
     }
 };
 

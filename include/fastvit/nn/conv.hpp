@@ -137,14 +137,12 @@ class conv {
 
   private:
     void run_depthwise(const context &c, const map &in, const map &out) const {
-        // Bands of rows: the input rows that a band reads are about as many as stay in the second-level cache.
-        const index band = std::max<index>(2, tile_pixels_for(in.pixel_stride) / std::max<index>(1, out.size.width));
-        extent rows = out.size;
-        const index bands = (rows.height + band - 1) / band;
-        c.parallel(rows.images * bands, [&](index i, int) {
-            const index y = i % bands * band;
-            const tile t{i / bands, y, 0, std::min(band, rows.height - y), rows.width};
-            c.kernels.depthwise(depthwise_over(depthwise(), in, t, out.at(t.image, y, 0), out.pixel_stride, out.row_stride));
+        // The input rows that a band reads are about as many as stay in the second-level cache.
+        const index rows = std::max<index>(2, tile_pixels_for(in.pixel_stride) / std::max<index>(1, out.size.width));
+        const tiling bands = tiling::bands(out.size, rows, c.workers);
+        c.parallel(bands.count(), [&](index i, int) {
+            const tile t = bands[i];
+            c.kernels.depthwise(depthwise_over(depthwise(), in, t, out.at(t.image, t.y, 0), out.pixel_stride, out.row_stride));
         });
     }
 

@@ -7,16 +7,31 @@
 namespace fastvit::inline FASTVIT_ABI {
 namespace nn {
 
-/// Copies an NCHW batch into a map without padding between channels (the stem's input).
-inline void import_nchw(const context &c, const float *nchw, const map &out) {
-    const index rows = out.size.height, plane = rows * out.size.width;
-    c.parallel(out.size.images * rows, [&](index i, int) {
-        const index n = i / rows, y = i % rows;
-        for (index channel = 0; channel < out.size.channels; ++channel) {
-            const float *const from = nchw + (n * out.size.channels + channel) * plane + y * out.size.width;
-            float *const to = out.at(n, y, 0) + channel;
-            for (index x = 0; x < out.size.width; ++x) to[x * out.pixel_stride] = from[x];
+/// Copies `rows` rows of image n of an NCHW batch of the extent `size`, from row `first` on, to the rows from 0 on of a map of
+/// one image without padding between channels (the stem's input). Rows outside the image are zero.
+inline void import_rows(const float *nchw, const extent &size, index n, index first, index rows, const map &out) {
+    for (index r = 0; r < rows; ++r) {
+        const index y = first + r;
+        float *const to = out.at(0, r, 0);
+        if (y < 0 || y >= size.height) {
+            std::fill_n(to, size.width * out.pixel_stride, 0.0F);
+            continue;
         }
+        for (index channel = 0; channel < size.channels; ++channel) {
+            const float *const from = nchw + ((n * size.channels + channel) * size.height + y) * size.width;
+            for (index x = 0; x < size.width; ++x) to[x * out.pixel_stride + channel] = from[x];
+        }
+    }
+}
+
+/// Copies an NCHW batch into a map of its extent, without padding between channels.
+inline void import_nchw(const context &c, const float *nchw, const map &out) {
+    const tiling bands = tiling::bands(out.size, 8, c.workers);
+    c.parallel(bands.count(), [&](index i, int) {
+        const tile t = bands[i];
+        map band = out;
+        band.origin = out.at(t.image, t.y, 0);
+        import_rows(nchw, out.size, t.image, t.y, t.rows, band);
     });
 }
 

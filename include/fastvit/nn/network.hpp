@@ -70,10 +70,8 @@ class network {
         if (wants(wanted, output::embedding)) out.embedding = take(c, {last.images, wide});
         if (linear_ && wants(wanted, output::logits)) out.logits = take(c, {last.images, net_.classes});
 
-        const map image = c.take_map(size, nn::stem::halo, size.channels);
-        import_nchw(c, nchw, image);
         map x = c.take_map(stem_->output(size).with_channels(net_.stages[0].channels), stage::halo);
-        stem_->run(c, image, x);
+        stem_->run(c, nchw, size, x);
         give(c, x, out.stem);
         for (std::size_t s = 0; s < stages_.size(); ++s) {
             x = stages_[s].run(c, x, net_.stages[s].channels);

@@ -2,6 +2,7 @@
 // The convolutional stem: 3 x 3 stride 2, depthwise 3 x 3 stride 2, 1 x 1, each with GELU (paper, figure 2b).
 #pragma once
 
+#include "fastvit/nn/layout.hpp"
 #include "fastvit/nn/mobile_one.hpp"
 
 namespace fastvit::inline FASTVIT_ABI {
@@ -16,15 +17,15 @@ class stem {
         std::fill_n(ones_.data(), ones_.count(), 1.0F);
     }
 
-    /// Pixels of halo that the input map needs; its pixels lie without padding (pixel_stride = channels).
-    static constexpr index halo = 1;
-
     extent output(const extent &in) const noexcept { return second_.output(first_.output(in)); }
 
-    void run(const context &c, const map &in, const map &out) const {
-        if (first_.only_conv() && second_.only_conv() && third_.only_conv()) return run_fused(c, in, out);
+    /// `nchw`: images of the extent `size`.
+    void run(const context &c, const float *nchw, const extent &size, const map &out) const {
+        if (first_.only_conv() && second_.only_conv() && third_.only_conv()) return run_fused(c, nchw, size, out);
         const scope s(c);
-        const map half = c.take_map(first_.output(in.size), 1);
+        const map in = c.take_map(size, 1, size.channels);
+        import_nchw(c, nchw, in);
+        const map half = c.take_map(first_.output(size), 1);
         first_.run(c, in, half);
         const map quarter = c.take_map(out.size, 0);
         second_.run(c, half, quarter);
@@ -35,46 +36,53 @@ class stem {
     // Output rows of a band. The rows of the first convolution's output that two bands share are computed twice: 1 in 2 * 4 + 1.
     static constexpr index band = 4;
 
-    // Band by band, so that the first convolution's output, four times the size of the input, stays in the cache.
-    void run_fused(const context &c, const map &in, const map &out) const {
+    // Band by band, so that neither the picture in the network's layout nor the first convolution's output, four times its size,
+    // leave the cache.
+    void run_fused(const context &c, const float *nchw, const extent &size, const map &out) const {
         const conv &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
         const scope s(c);
-        const extent half = first.output(in.size);
-        const extent strip{1, 2 * band + 1, half.width, half.channels};
-        const map strip_layout = layout(strip, 1, kernels::padded_channels(half.channels));
-        const index pixel = strip_layout.pixel_stride;
-        const index strip_floats = strip_layout.floats(), tile_floats = band * out.size.width * pixel;
-        float *const scratch = c.take_scratch(strip_floats + tile_floats);
-        const index bands = (out.size.height + band - 1) / band;
-        c.parallel(out.size.images * bands, [&](index i, int worker) {
-            const index n = i / bands, y = i % bands * band, rows = std::min(band, out.size.height - y);
-            map wide = strip_layout; // row r of it is row 2 y - 1 + r of the first convolution's output
-            wide.origin = scratch + worker * (strip_floats + tile_floats) + wide.row_stride + wide.pixel_stride;
-            float *const narrow = scratch + worker * (strip_floats + tile_floats) + strip_floats;
-            clear_halo(wide);
-            for (index r = 0; r < 2 * rows + 1; ++r) {
-                const index from = 2 * y - 1 + r;
-                if (from < 0 || from >= half.height)
-                    std::fill_n(wide.at(0, r, 0), half.width * pixel, 0.0F);
+        const extent half = first.output(size);
+        const map picture_layout = layout({1, 4 * band + 3, size.width, size.channels}, 1, size.channels);
+        const map strip_layout = layout({1, 2 * band + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
+        const index pixel = strip_layout.pixel_stride, width = out.size.width;
+        const index picture_floats = kernels::padded_channels(picture_layout.floats()), strip_floats = strip_layout.floats();
+        const index floats = picture_floats + strip_floats + band * width * pixel;
+        float *const scratch = c.take_scratch(floats);
+        const tiling bands = tiling::bands(out.size, band, c.workers);
+        c.parallel(bands.count(), [&](index i, int worker) {
+            const tile t = bands[i];
+            float *const memory = scratch + worker * floats;
+            map picture = picture_layout; // row r of it is row 4 y - 3 + r of the image
+            picture.origin = memory + picture.row_stride + picture.pixel_stride;
+            map strip = strip_layout; // row r of it is row 2 y - 1 + r of the first convolution's output
+            strip.origin = memory + picture_floats + strip.row_stride + strip.pixel_stride;
+            float *const narrow = memory + picture_floats + strip_floats;
+            clear_halo(picture);
+            clear_halo(strip);
+            import_rows(nchw, size, t.image, 4 * t.y - 3, 4 * t.rows + 3, picture);
+            // Windows start at row 0 here: one row below what the convolutions, which pad, assume.
+            picture.origin += picture.row_stride;
+            for (index r = 0; r < 2 * t.rows + 1; ++r) {
+                const index y = 2 * t.y - 1 + r;
+                if (y < 0 || y >= half.height)
+                    std::fill_n(strip.at(0, r, 0), half.width * pixel, 0.0F);
                 else
-                    run_first(c, first, in, {n, from, 0, 1, half.width}, wide.at(0, r, 0), pixel);
+                    run_first(c, first, picture, {0, r, 0, 1, half.width}, strip.at(0, r, 0), pixel);
             }
-            const index width = out.size.width;
-            // The window of output row 0 starts at row 2 y - 1, which is row 0 here: one row below what depthwise_over assumes.
-            map shifted = wide;
-            shifted.origin += wide.row_stride;
+            strip.origin += strip.row_stride;
             c.kernels.depthwise(
-                depthwise_over(second.depthwise(), shifted, {0, 0, 0, rows, width}, narrow, pixel, width * pixel));
+                depthwise_over(second.depthwise(), strip, {0, 0, 0, t.rows, width}, narrow, pixel, width * pixel));
             c.kernels.affine({.x = narrow,
                               .x_pixel = pixel,
                               .y = narrow,
                               .y_pixel = pixel,
-                              .pixels = rows * width,
+                              .pixels = t.rows * width,
                               .channels = pixel,
                               .scale = ones_.data(),
                               .shift = zeros_.data(),
                               .act = activation::gelu});
-            for (index r = 0; r < rows; ++r) run_third(c, third, narrow + r * width * pixel, pixel, {n, y + r, 0, 1, width}, out);
+            for (index r = 0; r < t.rows; ++r)
+                run_third(c, third, narrow + r * width * pixel, pixel, {t.image, t.y + r, 0, 1, width}, out);
         });
     }
 
