@@ -37,6 +37,14 @@ struct file_tensor {
         dims = to;
         bytes.resize(static_cast<std::size_t>(to.count() * size), '\0');
     }
+    /// Of a float32 matrix.
+    void transpose() {
+        const std::string before = bytes;
+        const auto rows = static_cast<std::size_t>(dims[0]), columns = static_cast<std::size_t>(dims[1]);
+        for (std::size_t r = 0; r < rows; ++r)
+            for (std::size_t c = 0; c < columns; ++c) bytes.replace((c * rows + r) * 4, 4, before, (r * columns + c) * 4, 4);
+        dims = {dims[1], dims[0]};
+    }
     void fill(float value) {
         for (std::size_t i = 0; i < bytes.size(); i += 4) bytes.replace(i, 4, io_test::number(value));
     }
@@ -83,6 +91,28 @@ class file_of_tensors {
         file_of_tensors result = *this;
         const auto names = translator();
         result.rename([&](const std::string &name) { return names.to_canonical(name).value(); });
+        return result;
+    }
+
+    /// A CLIP's image encoder, `net` in timm's spelling, as ml-mobileclip has it: Apple's names, the patch embedding's squeeze
+    /// and excite in timm's words, the projection transposed and without bias. Another network stands beside it.
+    file_of_tensors in_mobileclip_spelling(const fastvit::architecture &net) const {
+        const std::string prefix = "image_encoder.model.";
+        const auto names = translator_of(net, fastvit::io::spelling::apple);
+        file_of_tensors result = *this;
+        result.erase("head.fc.bias");
+        result.rename([&](const std::string &name) {
+            if (name == "head.fc.weight") return prefix + "head.proj";
+            std::string apple = names.from_canonical(name);
+            if (apple.find(".proj.0.se.") != apple.npos) {
+                const std::string leaf = apple.substr(apple.rfind('.'));
+                apple = apple.substr(0, apple.find(".se.")) + (name.find(".fc1.") != name.npos ? ".se.fc1" : ".se.fc2") + leaf;
+            }
+            return prefix + apple;
+        });
+        result.at(prefix + "head.proj").transpose();
+        result.tensors.push_back({"text_encoder.projection_layer", "F32", {2, 3}, {}});
+        result.tensors.push_back({"logit_scale", "F32", {}, {}});
         return result;
     }
 

@@ -33,8 +33,23 @@ inline const std::filesystem::path data = FASTVIT_TEST_DATA;
 /// 6e-6 away.
 inline constexpr double tolerance = 2e-5;
 
-inline constexpr auto all_outputs = fastvit::output::logits | fastvit::output::embedding | fastvit::output::stem |
-                                    fastvit::output::stages | fastvit::output::final_conv;
+/// All that this network can give.
+inline fastvit::output everything(const fastvit::architecture &net) {
+    using fastvit::output;
+    output all = output::embedding | output::stem | output::stages;
+    if (net.head_channels > 0) all = all | output::final_conv;
+    if (net.classes > 0) all = all | output::logits;
+    if (net.fork_features) all = all | output::fork_features;
+    return all;
+}
+
+/// A published variant in the official dense-prediction form: without head, with BatchNorms beside the network.
+inline fastvit::architecture dense_prediction_form(std::string_view variant) {
+    fastvit::architecture net = fastvit::published_architecture(variant);
+    net.head_channels = net.classes = 0;
+    net.fork_features = true;
+    return net;
+}
 
 /// The largest absolute difference, relative to the largest absolute value of the reference, and where it is.
 struct difference {
@@ -104,12 +119,15 @@ inline fastvit::tensor_view<const float> output_named(const fastvit::outputs &ou
     if (name == "final_conv") return out.final_conv;
     for (std::size_t s = 0; s < out.stages.size(); ++s)
         if (name == "stage" + std::to_string(s)) return out.stages[s];
+    for (std::size_t i = 0; i < out.fork_features.size(); ++i)
+        if (name == "out" + std::to_string(i)) return out.fork_features[i];
     return {};
 }
 
 /// One golden file: what it was made from, and what came out.
 struct golden {
     std::string source, variant; ///< `apple`, `fastvit_t8`
+    bool dense_prediction = false;
     fastvit::shape images;
     std::uint64_t seed = 0;
     std::vector<std::pair<std::string, expected_tensor>> expected;
@@ -122,6 +140,10 @@ struct golden {
         };
         source = about("source");
         variant = about("variant");
+        if (const std::size_t form = variant.find(" fork_feat"); form != variant.npos) {
+            dense_prediction = true;
+            variant.resize(form);
+        }
         seed = std::stoull(about("seed"));
         std::vector<index> dims;
         std::istringstream text(about("input"));
@@ -133,15 +155,18 @@ struct golden {
     fastvit::io::spelling spelling() const {
         return source == "timm" ? fastvit::io::spelling::timm : fastvit::io::spelling::apple;
     }
+    fastvit::architecture net() const {
+        return dense_prediction ? dense_prediction_form(variant) : fastvit::published_architecture(variant);
+    }
 };
 
-/// Where the golden files are: those of the repository, or complete ones, of more networks, if the environment names a directory.
+/// Where the golden files are: those of the repository, or complete ones, if the environment names a directory.
 inline std::filesystem::path golden_directory() {
     const char *const complete = std::getenv("FASTVIT_GOLDENS");
     return complete ? std::filesystem::path(complete) : data / "goldens";
 }
 
-/// The files of a network, `apple_t8`.
+/// The files of a network, `apple_t8` or `apple_t8_forkfeat`.
 inline std::vector<std::filesystem::path> goldens_of(const std::string &network) {
     std::vector<std::filesystem::path> paths;
     for (const auto &entry : std::filesystem::directory_iterator(golden_directory()))
@@ -155,9 +180,7 @@ inline std::set<std::string> golden_networks() {
     std::set<std::string> networks;
     for (const auto &entry : std::filesystem::directory_iterator(golden_directory())) {
         const std::string name = entry.path().filename().string();
-        // The official dense-prediction form is another network; see output::stages.
-        if (name.find("forkfeat") == name.npos && entry.path().extension() == ".safetensors")
-            networks.insert(name.substr(0, name.find("_n")));
+        if (entry.path().extension() == ".safetensors") networks.insert(name.substr(0, name.find("_n")));
     }
     return networks;
 }
@@ -179,7 +202,7 @@ class tensor_list {
 
 /// A line of keys/digests.txt: the tensors of a published network in one spelling and form, by their number and hash.
 struct key_digest {
-    std::string source, variant, form; ///< `apple`, `t8`, `train` or `reparam`
+    std::string source, variant, form; ///< `apple`, `t8` or `t8_forkfeat`, `train` or `reparam`
     std::size_t count = 0;
     std::uint64_t hash = 0;
 
@@ -187,7 +210,11 @@ struct key_digest {
         return source == "timm" ? fastvit::io::spelling::timm : fastvit::io::spelling::apple;
     }
     bool folded() const { return form == "reparam"; }
-    fastvit::architecture net() const { return fastvit::published_architecture("fastvit_" + variant); }
+    fastvit::architecture net() const {
+        const std::size_t dense = variant.find("_forkfeat");
+        const std::string published = "fastvit_" + variant.substr(0, dense);
+        return dense == variant.npos ? fastvit::published_architecture(published) : dense_prediction_form(published);
+    }
     std::string name() const { return source + "_" + variant + "_" + form; }
 
     /// Checks a list against the digest, and line by line where the complete list is kept.

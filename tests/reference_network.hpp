@@ -18,7 +18,8 @@
 
 namespace reference {
 
-/// All outputs under the names `stem`, `stage0` ..., `final_conv`, `embedding` and `logits`, the last two N x C x 1 x 1.
+/// All outputs under the names `stem`, `stage0` ..., `out0` ... (fork features), `final_conv`, `embedding` and `logits`, the last
+/// two N x C x 1 x 1.
 inline std::map<std::string, maps<double>> run_network(const fastvit::io::checkpoint &parameters,
                                                        const fastvit::architecture &net,
                                                        fastvit::tensor_view<const float> images) {
@@ -34,7 +35,7 @@ inline std::map<std::string, maps<double>> run_network(const fastvit::io::checkp
         }
         return rows;
     };
-    int stage = 0;
+    int stage = 0, fork_features = 0;
     fastvit::loading::state_dict dict(parameters);
     fastvit::loading::reader reader(dict);
     weights::for_each_part(reader, net, [&]<class Part>(const Part &part, const auto &) {
@@ -45,6 +46,8 @@ inline std::map<std::string, maps<double>> run_network(const fastvit::io::checkp
         } else if constexpr (std::is_same_v<Part, weights::patch_embed>) {
             x = forward(x, part, net.large_kernel_gelu);
             ++stage;
+        } else if constexpr (std::is_same_v<Part, weights::batch_norm>) {
+            out.emplace("out" + std::to_string(fork_features++), forward(x, part));
         } else {
             x = forward(x, part);
             // A stage's last block has the last word.

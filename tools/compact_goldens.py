@@ -4,7 +4,7 @@
     compact_goldens.py GOLDENS [--out tests/data]
 
 GOLDENS/outputs holds SOURCE_VARIANT_nN_HxW_sSEED.safetensors, GOLDENS/keys holds SOURCE_VARIANT_{train,reparam}.json;
-tests/data/README.md says what they are. The whole outputs are 4.4 MB, too much for a repository, so only those of T8 and SA12 at
+tests/data/README.md says what they are. The whole outputs are 6 MB, too much for a repository, so only those of T8 and SA12 at
 64 x 64 stay whole. Of the others' feature maps every n-th element stays; n is prime and divides no dimension, so that the samples
 fall on every row, column and channel. Logits stay whole everywhere.
 
@@ -22,8 +22,6 @@ import numpy as np
 
 import safetensors_io
 
-# The published classifiers. The MCi family's complete outputs can be had by the tests too; see model_test.cpp.
-GOLDEN = re.compile(r"(apple|timm)_(t8|t12|s12|sa12|sa24|sa36|ma36)_n\d+_\d+x\d+_s\d+")
 WHOLE = re.compile(r"\w+_(t8|sa12)_n1_64x64_s1")
 KEYS = re.compile(r"(apple|timm)_(\w+?)_(train|reparam)")
 LISTED = "sa12"  # the variant whose names are kept, not just their digest: attention and RepMixer, and the fewest blocks
@@ -44,8 +42,8 @@ def compact(source: Path, target: Path) -> None:
         if name == "logits" or WHOLE.fullmatch(source.stem):
             kept[name] = tensor
             continue
-        # Few elements for the large batch, whose 64 x 64 sister is whole.
-        candidates = STEPS if tensor.shape[0] == 1 else STEPS[1:]
+        # Few elements for the large batch, whose 64 x 64 sister is whole, and of the many wide maps of the MCi family.
+        candidates = STEPS[1:] if tensor.shape[0] > 1 or "_mci" in source.stem else STEPS
         step = next(p for p in candidates if all(d % p for d in tensor.shape))
         kept[name] = tensor.reshape(-1)[::step]
         metadata[name + ".shape"] = str(list(tensor.shape))
@@ -62,14 +60,13 @@ def main() -> None:
 
     (args.out / "goldens").mkdir(parents=True, exist_ok=True)
     for path in sorted((args.goldens / "outputs").glob("*.safetensors")):
-        if GOLDEN.fullmatch(path.stem):
-            compact(path, args.out / "goldens" / path.name)
+        compact(path, args.out / "goldens" / path.name)
 
     (args.out / "keys").mkdir(parents=True, exist_ok=True)
     digests = []
     for path in sorted((args.goldens / "keys").glob("*.json")):
         match = KEYS.fullmatch(path.stem)
-        if not match or match[2].endswith("forkfeat"):
+        if not match:
             continue
         lines = sorted(f"{name} {shape}\n" for name, shape in json.loads(path.read_text()).items())
         digests.append(f"{match[1]} {match[2]} {match[3]} {len(lines)} {fnv1a(''.join(lines)):016x}\n")

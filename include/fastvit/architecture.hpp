@@ -21,6 +21,13 @@ enum class token_mixer : unsigned char { rep_mixer, attention };
 /// MCi4).
 enum class attention_norm : unsigned char { batch_norm, layer_norm };
 
+/// How a checkpoint holds the last linear layer.
+enum class linear_form : unsigned char {
+    biased,    ///< weight [classes, channels] and bias: classifiers, and timm's form of the CLIPs
+    unbiased,  ///< the weight alone: open_clip's own projection, beside a trunk without a linear layer
+    transposed ///< MobileCLIP's `head.proj` [channels, classes], without bias
+};
+
 /// One stage: blocks of one width at one resolution.
 struct stage_architecture {
     index blocks = 0;
@@ -40,13 +47,20 @@ struct architecture {
     index in_channels = 3;
     index classes = 1000; ///< outputs of the last linear layer; 0 without one
     std::vector<stage_architecture> stages;
-    index head_channels = 0;        ///< of the last convolution, the width of the embedding; 0 without one
+    index head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
+    linear_form linear = linear_form::biased;
+    bool fork_features = false;     ///< BatchNorms beside the network for output::fork_features: official `fork_feat` checkpoints
     bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
     index stride() const noexcept { return index{2} << stages.size(); }
+    /// How many modules of the official list `network` a stage is: patch embedding, positional encoding, blocks.
+    index network_modules(std::size_t stage) const noexcept { return (stage > 0) + stages[stage].position + 1; }
 };
+
+/// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: of 0, 2, 4 and 6, whatever they are.
+constexpr bool is_fork_feature(index number) noexcept { return number % 2 == 0 && number <= 6; }
 
 /// A published variant, by what tells it from the others.
 struct variant_entry {
@@ -110,40 +124,6 @@ inline const variant_entry *find_variant(std::span<const stage_architecture> sta
             std::equal(stages.begin(), stages.end(), known.begin(), known.end()))
             return &v;
     return nullptr;
-}
-
-/// Multiply-adds of one image's folded forward pass: convolutions, linear layers and both products of attention; additions,
-/// activations and the squeeze-and-excite's pooling are not counted.
-inline double multiply_adds(const architecture &net, index height, index width) {
-    const auto half = [](index n) { return (n + 1) / 2; };
-    const auto d = [](index n) { return static_cast<double>(n); };
-    double total = 0;
-    const index c0 = net.stages.empty() ? 0 : net.stages[0].channels;
-    height = half(height), width = half(width);
-    total += d(height * width) * d(c0 * net.in_channels * 9);
-    height = half(height), width = half(width);
-    total += d(height * width) * d(c0 * 9 + c0 * c0);
-    index before = c0;
-    for (std::size_t s = 0; s < net.stages.size(); ++s) {
-        const stage_architecture &stage = net.stages[s];
-        const index c = stage.channels;
-        if (s > 0) {
-            height = half(height), width = half(width);
-            total += d(height * width) * d(c * 49 + c * c);
-            if (stage.downsample_squeeze_excite) total += d(2 * c * (c / 4));
-        }
-        const double pixels = d(height * width);
-        if (stage.position) total += pixels * d(c * 49);
-        double block = pixels * d(c * 49 + 2 * c * stage.hidden);
-        block += stage.mixer == token_mixer::rep_mixer ? pixels * d(c * 9) : pixels * d(4 * c * c) + 2 * pixels * pixels * d(c);
-        total += d(stage.blocks) * block;
-        before = c;
-    }
-    if (net.head_channels > 0) {
-        total += d(height * width) * d(net.head_channels * 9) + d(2 * net.head_channels * (net.head_channels / 16));
-        before = net.head_channels;
-    }
-    return total + d(before * net.classes);
 }
 
 } // namespace fastvit::inline FASTVIT_ABI

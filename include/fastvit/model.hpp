@@ -6,14 +6,20 @@
 #include "fastvit/io/checkpoint.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/loading/archives.hpp"
+#include "fastvit/loading/memory_limit.hpp"
 #include "fastvit/loading/recognise.hpp"
 #include "fastvit/nn/network.hpp"
+#include "fastvit/observer.hpp"
+#include "fastvit/pages.hpp"
 #include "fastvit/parallel.hpp"
 #include "fastvit/tensor.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,11 +54,15 @@ class model {
         try {
             loading::state_dict dict(source);
             architecture net = loading::recognise(dict);
+            loading::check_memory(dict, net);
             if (options.large_kernel_gelu) net.large_kernel_gelu = *options.large_kernel_gelu;
             spelling_ = dict.names().source();
             auto made = std::make_shared<nn::network>(net, select_kernels(options.isa), options.form);
             loading::reader reader(dict);
-            weights::for_each_part(reader, net, [&](const auto &part, const auto &) { made->add(part); });
+            weights::for_each_part(reader, net, [&](const auto &part, const auto &) {
+                made->add(part);
+                source.drop_pages();
+            });
             dict.expect_all_used();
             network_ = std::move(made);
         } catch (const error &e) {
@@ -89,8 +99,11 @@ class workspace {
     workspace(const workspace &) = delete;
     workspace &operator=(const workspace &) = delete;
 
+    /// From now on `who` is told which part of the network runs; null for nobody. It outlives the workspace, or is replaced.
+    void watch(observer *who) noexcept { watcher_ = who; }
+
     /// Bytes of activations, results included, that the last shape needs.
-    index bytes() const noexcept { return memory_.count() * static_cast<index>(sizeof(float)); }
+    index bytes() const noexcept { return floats_ * static_cast<index>(sizeof(float)); }
 
   private:
     friend class model;
@@ -110,7 +123,9 @@ class workspace {
         network->run({network->tier(), counter, nullptr, threads().workers()}, nullptr, size, wanted, results_);
         plan_ = {};
         memory_ = {};
-        memory_ = kernels::float_buffer(counter.peak());
+        floats_ = 0;
+        memory_ = pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
+        floats_ = counter.peak();
         plan_ = std::move(next);
     }
 
@@ -118,7 +133,9 @@ class workspace {
 
     serial_executor serial_;
     executor *threads_ = nullptr;
-    kernels::float_buffer memory_;
+    observer *watcher_ = nullptr;
+    pages memory_;
+    index floats_ = 0;
     plan plan_;
     outputs results_;
 };
@@ -138,13 +155,37 @@ inline const outputs &model::forward(tensor_view<const float> images, workspace 
         throw error(errc::invalid_argument, "this network has no linear layer, so it gives no logits");
     if (wants(wanted, output::final_conv) && net.head_channels == 0)
         throw error(errc::invalid_argument, "this network has no last convolution");
+    if (wants(wanted, output::fork_features) && !net.fork_features)
+        throw error(errc::invalid_argument,
+                    "this network has no BatchNorms for fork features, which checkpoints of the official dense-prediction form "
+                    "(fork_feat) have; every network has a feature pyramid, output::stages");
 
     const nn::extent size{dims[0], dims[2], dims[3], dims[1]};
     space.prepare(network_, size, dims, wanted);
-    nn::arena memory(space.memory_.data());
+    nn::arena memory(reinterpret_cast<float *>(space.memory_.data()));
     executor &threads = space.threads();
-    network_->run({network_->tier(), memory, &threads, threads.workers()}, images.data(), size, wanted, space.results_);
+    network_->run({network_->tier(), memory, &threads, threads.workers(), space.watcher_}, images.data(), size, wanted,
+                  space.results_);
     return space.results_;
+}
+
+/// Rows of length 1, for comparing images by the dot product as CLIP search does: each of the N rows of an N x C tensor (a CLIP's
+/// logits, or embeddings) divided by its Euclidean length, at least 1e-12. Throws invalid_argument for another rank.
+inline tensor<float> l2_normalized(tensor_view<const float> rows) {
+    if (rows.dims().rank() != 2)
+        throw error(errc::invalid_argument,
+                    error::parts{.problem = "shape of the rows", .expected = "[N, C]", .found = rows.dims().to_string()});
+    constexpr double shortest = 1e-12; // torch.nn.functional.normalize
+    tensor<float> result(rows);
+    const auto length = static_cast<std::size_t>(rows.dim(1));
+    for (std::size_t begin = 0; begin < result.span().size(); begin += length) {
+        const std::span<float> row = result.span().subspan(begin, length);
+        double squares = 0;
+        for (const float x : row) squares += double{x} * x;
+        const double norm = std::max(std::sqrt(squares), shortest);
+        for (float &x : row) x = static_cast<float>(x / norm);
+    }
+    return result;
 }
 
 } // namespace fastvit::inline FASTVIT_ABI

@@ -141,9 +141,10 @@ struct head_conv {
     mobile_one conv;
 };
 
-/// The classifier or projection: weight [classes, channels], bias [classes].
+/// The classifier or projection: weight [classes, channels], or [channels, classes] if transposed; bias [classes] or empty.
 struct linear {
     tensor<float> weight, bias;
+    bool transposed = false;
 };
 
 template <class Archive> void describe(Archive &ar, batch_norm &w, index channels) {
@@ -285,14 +286,19 @@ template <class Archive> void describe(Archive &ar, head_conv &w, const architec
     describe(ar, w.conv, dims, true, net.head_channels / 16);
 }
 
-template <class Archive> void describe(Archive &ar, linear &w, index in, index out) {
-    ar.tensor("weight", w.weight, {out, in});
-    ar.tensor("bias", w.bias, {out});
+template <class Archive> void describe(Archive &ar, linear &w, index in, index out, linear_form form = linear_form::biased) {
+    w.transposed = form == linear_form::transposed;
+    if (w.transposed)
+        ar.tensor("proj", w.weight, {in, out});
+    else
+        ar.tensor("weight", w.weight, {out, in});
+    if (form == linear_form::biased) ar.tensor("bias", w.bias, {out});
 }
 
 /// Calls visit(w, describe_to) for each part of the network in the order in which it runs: w, freshly made by describing it to
-/// `ar`, is a stem, patch_embed, position, rep_mixer_block, attention_block, head_conv or linear, and describe_to(archive, w)
-/// describes it to another archive, under the same names. Parts come one at a time, so that loading holds the weights of one.
+/// `ar`, is a stem, patch_embed, position, rep_mixer_block, attention_block, batch_norm (of a fork feature, after what it
+/// normalises), head_conv or linear, and describe_to(archive, w) describes it to another archive, under the same names. Parts
+/// come one at a time, so that loading holds the weights of one.
 template <class Archive, class Visitor> void for_each_part(Archive &ar, const architecture &net, Visitor &&visit) {
     const auto give = [&]<class Part, class... Extent>(Part w, const std::string &name, const Extent &...extent) {
         const auto describe_to = [&](auto &archive, Part &part) {
@@ -301,12 +307,23 @@ template <class Archive, class Visitor> void for_each_part(Archive &ar, const ar
         describe_to(ar, w);
         visit(w, describe_to);
     };
+    index number = 0; // of the official network.N
+    const auto end_module = [&](index channels) {
+        if (net.fork_features && is_fork_feature(number)) give(batch_norm{}, "norm" + std::to_string(number), channels);
+        ++number;
+    };
     give(stem{}, "stem", net);
     for (std::size_t s = 0; s < net.stages.size(); ++s) {
         const stage_architecture &stage = net.stages[s];
         const std::string name = "stages." + std::to_string(s) + ".";
-        if (s > 0) give(patch_embed{}, name + "downsample", net, s);
-        if (stage.position) give(position{}, name + "pos_emb", stage.channels);
+        if (s > 0) {
+            give(patch_embed{}, name + "downsample", net, s);
+            end_module(stage.channels);
+        }
+        if (stage.position) {
+            give(position{}, name + "pos_emb", stage.channels);
+            end_module(stage.channels);
+        }
         for (index b = 0; b < stage.blocks; ++b) {
             const std::string block = name + "blocks." + std::to_string(b);
             if (stage.mixer == token_mixer::rep_mixer)
@@ -314,10 +331,12 @@ template <class Archive, class Visitor> void for_each_part(Archive &ar, const ar
             else
                 give(attention_block{}, block, stage);
         }
+        end_module(stage.channels);
     }
     if (net.head_channels > 0) give(head_conv{}, "final_conv", net);
     if (net.classes > 0)
-        give(linear{}, "head.fc", net.head_channels > 0 ? net.head_channels : net.stages.back().channels, net.classes);
+        give(linear{}, "head.fc", net.head_channels > 0 ? net.head_channels : net.stages.back().channels, net.classes,
+             net.linear);
 }
 
 } // namespace weights

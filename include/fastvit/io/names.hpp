@@ -41,6 +41,7 @@ class name_translator {
                 source_ = s;
                 prefix_ = name.substr(0, *at);
                 if (s == spelling::apple) number_network(names);
+                find_projection(names);
                 return;
             }
         }
@@ -67,8 +68,14 @@ class name_translator {
         return !rest.empty();
     }
 
+    /// Whether the last linear layer is outside the prefix: open_clip's own projection, `visual.head.proj.weight` beside a
+    /// `visual.trunk.` that has no linear layer.
+    bool projection_beside() const noexcept { return !projection_.empty(); }
+
     /// The canonical name; nullopt for a name outside the prefix, which is not the network's.
     std::optional<std::string> to_canonical(std::string_view name) const {
+        if (projection_beside() && name.starts_with(projection_))
+            return std::string(linear_layer) + std::string(name.substr(projection_.size()));
         if (!name.starts_with(prefix_)) return std::nullopt;
         name.remove_prefix(prefix_.size());
         return source_ == spelling::timm ? std::string(name) : from_apple(name);
@@ -76,6 +83,8 @@ class name_translator {
 
     /// The name that the checkpoint would use.
     std::string from_canonical(std::string_view canonical) const {
+        if (projection_beside() && canonical.starts_with(linear_layer))
+            return projection_ + std::string(canonical.substr(linear_layer.size()));
         return prefix_ + (source_ == spelling::timm ? std::string(canonical) : to_apple(canonical));
     }
 
@@ -92,6 +101,19 @@ class name_translator {
         for (std::size_t at = name.find(component); at != name.npos; at = name.find(component, at + 1))
             if (at == 0 || name[at - 1] == '.') return at;
         return std::nullopt;
+    }
+
+    static constexpr std::string_view linear_layer = "head.fc."; // canonical
+
+    void find_projection(std::span<const std::string_view> names) {
+        constexpr std::string_view trunk = "trunk.";
+        if (source_ != spelling::timm || !prefix_.ends_with(trunk)) return;
+        const std::string beside = prefix_.substr(0, prefix_.size() - trunk.size()) + "head.proj.";
+        const std::string within = prefix_ + std::string(linear_layer);
+        const auto any_with = [&](const std::string &start) {
+            return std::any_of(names.begin(), names.end(), [&](std::string_view name) { return name.starts_with(start); });
+        };
+        if (any_with(beside) && !any_with(within)) projection_ = beside;
     }
 
     void number_network(std::span<const std::string_view> names) {
@@ -215,6 +237,7 @@ class name_translator {
 
     spelling source_ = spelling::timm;
     std::string prefix_;
+    std::string projection_;            // what its names begin with, if it is outside the prefix
     std::map<index, numbered> network_; // Apple's numbers
 };
 

@@ -84,7 +84,17 @@ inline architecture recognise(const state_dict &dict) {
                                                         std::to_string(net.stages.back().channels) + ", and at least 16",
                                             .found = std::to_string(net.head_channels)});
     }
-    net.classes = dict.any_with_prefix("head.fc.") ? dimension(dict, "head.fc.weight", 2, 0) : 0;
+    if (dict.find("head.fc.proj")) {
+        net.linear = linear_form::transposed;
+        net.classes = dimension(dict, "head.fc.proj", 2, 1);
+    } else if (dict.any_with_prefix("head.fc.")) {
+        if (dict.names().projection_beside() && !dict.find("head.fc.bias")) net.linear = linear_form::unbiased;
+        net.classes = dimension(dict, "head.fc.weight", 2, 0);
+    } else {
+        net.classes = 0;
+    }
+    for (index k = 0; is_fork_feature(k); k += 2)
+        if (dict.any_with_prefix("norm" + std::to_string(k) + ".")) net.fork_features = true;
 
     const variant_entry *const known = find_variant(net.stages);
     net.variant = known ? known->name : "custom";

@@ -46,6 +46,12 @@ class state_dict {
         return at->second.stored;
     }
 
+    /// The tensor's name in the checkpoint: as it is there, or as its spelling would have it.
+    std::string name_of(std::string_view canonical) const {
+        const io::stored_tensor *const stored = find(canonical);
+        return stored ? stored->name : names_.from_canonical(canonical);
+    }
+
     /// Whether any name begins with this.
     bool any_with_prefix(std::string_view prefix) const {
         const auto at = tensors_.lower_bound(prefix);

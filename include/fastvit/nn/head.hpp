@@ -9,8 +9,8 @@ namespace nn {
 
 class head_conv {
   public:
-    head_conv(const kernels::kernel_table &tier, graph form, const weights::head_conv &w)
-        : conv_(tier, form, w.conv, activation::gelu) {}
+    head_conv(const kernels::weight_target &target, graph form, const weights::head_conv &w)
+        : conv_(target, form, w.conv, activation::gelu) {}
 
     extent output(const extent &in) const noexcept { return conv_.output(in); }
     /// `in` has a halo of at least 1.
@@ -22,7 +22,14 @@ class head_conv {
 
 class linear {
   public:
-    linear(const kernels::kernel_table &tier, const weights::linear &w) : packed_(pack_pointwise(tier, w.weight, w.bias)) {}
+    linear(const kernels::weight_target &target, const weights::linear &w) {
+        const float *const weight = w.weight.data(), *const bias = w.bias.data();
+        const index in = w.weight.dim(w.transposed ? 0 : 1), out = w.weight.dim(w.transposed ? 1 : 0);
+        const index in_step = w.transposed ? out : 1, out_step = w.transposed ? 1 : in;
+        packed_ = kernels::pack_gemm(
+            target, in, out, [&](index i, index o) { return weight[i * in_step + o * out_step]; },
+            [&](index o) { return bias ? bias[o] : 0.0F; });
+    }
 
     /// Floats between the vectors of the result.
     index out_row() const noexcept { return packed_.columns; }

@@ -26,19 +26,28 @@ class stage {
     static constexpr index halo = 3;
 
     /// The stage's output map, taken from the context's memory. `in` is the output of the stem or of the stage before; without a
-    /// patch embedding the stage works in it.
-    map run(const context &c, const map &in, index channels) const {
+    /// patch embedding the stage works in it. `after(map)` is called with the result of the patch embedding, of the positional
+    /// encoding and of the last block, where they are there: the modules of the official `network`.
+    template <class F> map run(const context &c, const map &in, index channels, F &&after) const {
         map x = in;
         if (downsample_) {
             x = c.take_map(downsample_->output(in.size).with_channels(channels), halo);
+            const watched w(c, "downsample");
             downsample_->run(c, in, x);
+            after(x);
         }
         map other = c.take_map(x.size, halo);
         if (position_) {
+            const watched w(c, "pos_emb");
             position_->run(c, x, other);
             std::swap(x, other);
+            after(x);
         }
-        for (const auto &block : blocks_) std::visit([&](const auto &b) { b.run(c, x, other); }, block);
+        for (std::size_t i = 0; i < blocks_.size(); ++i) {
+            const watched w(c, "blocks", static_cast<index>(i));
+            std::visit([&](const auto &b) { b.run(c, x, other); }, blocks_[i]);
+        }
+        after(x);
         return x;
     }
 

@@ -159,6 +159,7 @@ inline void fold_part(weights::position &w) {
 
 inline void fold_part(weights::head_conv &w) { fold_part(w.conv); }
 inline void fold_part(weights::attention_block &) {}
+inline void fold_part(weights::batch_norm &) {}
 inline void fold_part(weights::linear &) {}
 
 } // namespace reparam
