@@ -7,6 +7,7 @@
 //
 // gmac_per_s counts the network's own multiply-adds, without padding and recomputation; peak_fraction is their share of what as
 // many cores could do (see fma_peak.hpp), measured right before.
+#include "fastvit/cost.hpp"
 #include "fastvit/model.hpp"
 
 #include "fma_peak.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every block of the network with random weights, in both graphs and every tier, against the same block in double. Also: the same
 // bits for any number of workers and any order of tasks, memory exactly as planned, halos and padding channels left zero.
+// Labels: portable
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/pack.hpp"
 #include "fastvit/nn/head.hpp"

@@ -2,6 +2,7 @@
 // The forward pass of any network: shapes, outputs, batches, threads, memory. What the published networks compute is in
 // model_test.cpp.
 // Labels: threads
+#include "fastvit/cost.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/parallel.hpp"
 
@@ -16,6 +17,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <new>
@@ -91,8 +93,15 @@ architecture make(std::vector<stage_architecture> stages, index head_channels, i
     return net;
 }
 
-// RepMixer and attention, quick enough to be run many times.
-architecture small_net() { return make({plain(1, 8, 24), plain(2, 16, 48), plain(1, 32, 96), attending(1, 64, 192)}, 128, 10); }
+architecture with_fork_features(architecture net) {
+    net.fork_features = true;
+    return net;
+}
+
+// RepMixer and attention, and every output that there is, quick enough to be run many times.
+architecture small_net() {
+    return with_fork_features(make({plain(1, 8, 24), plain(2, 16, 48), plain(1, 32, 96), attending(1, 64, 192)}, 128, 10));
+}
 
 std::vector<custom> customs() {
     std::vector<custom> all{
@@ -104,8 +113,14 @@ std::vector<custom> customs() {
               5)},
         {"attention_twice", make({plain(1, 16, 48), attending(2, 32, 96), attending(1, 64, 128)}, 128, 11)},
         {"attention_everywhere", make({attending(1, 32, 64), attending(1, 64, 96)}, 64, 4)},
+        // After a positional encoding, a patch embedding and blocks.
+        {"unusual_fork_features", with_fork_features(make({attending(1, 32, 64), attending(1, 64, 96)}, 0, 0))},
+        {"fork_features_of_few_stages", with_fork_features(make({plain(1, 8, 24), plain(1, 16, 48)}, 32, 3))},
+        {"fork_features_of_many_stages",
+         with_fork_features(make({plain(1, 8, 8), plain(1, 8, 8), plain(1, 16, 16), plain(1, 16, 16), plain(1, 32, 32)}, 0, 0))},
         {"five_input_channels", make({plain(1, 16, 32), plain(1, 32, 64)}, 64, 6, 5)},
         {"one_input_channel", make({plain(1, 16, 32), plain(1, 32, 64)}, 64, 6, 1)},
+        {"twelve_input_channels", make({plain(1, 16, 32), plain(1, 32, 64)}, 64, 6, 12)},
         {"hidden_no_multiple", make({plain(1, 16, 37), plain(1, 16, 1), attending(1, 32, 50)}, 64, 9)},
         {"odd_channels", make({plain(1, 24, 72), plain(1, 24, 40), plain(1, 120, 13)}, 240, 1)},
         {"three_channels", make({plain(1, 3, 5), plain(1, 9, 7)}, 18, 2)},
@@ -140,17 +155,10 @@ results copied(const outputs &out) {
     };
     add("stem", out.stem);
     for (std::size_t s = 0; s < out.stages.size(); ++s) add("stage" + std::to_string(s), out.stages[s]);
+    for (std::size_t i = 0; i < out.fork_features.size(); ++i) add("out" + std::to_string(i), out.fork_features[i]);
     add("final_conv", out.final_conv);
     add("embedding", out.embedding);
     add("logits", out.logits);
-    return all;
-}
-
-// Everything that this network has.
-output everything(const architecture &net) {
-    output all = output::embedding | output::stem | output::stages;
-    if (net.head_channels > 0) all = all | output::final_conv;
-    if (net.classes > 0) all = all | output::logits;
     return all;
 }
 
@@ -280,15 +288,16 @@ TEST(forward, gives_each_set_of_outputs_the_same_bits) {
         const tensor<float> images = seeded_input({2, 3, 33, 47});
         const results all = run(net, images);
         workspace kept;
-        for (unsigned set = 0; set < 32; ++set) {
+        for (unsigned set = 0; set < 64; ++set) {
             SCOPED_TRACE("outputs " + std::to_string(set));
             const auto wanted = static_cast<output>(set);
             const auto is_wanted = [&](const std::string &name) {
-                return name == "stem"         ? wants(wanted, output::stem)
-                       : name == "final_conv" ? wants(wanted, output::final_conv)
-                       : name == "embedding"  ? wants(wanted, output::embedding)
-                       : name == "logits"     ? wants(wanted, output::logits)
-                                              : wants(wanted, output::stages);
+                return name == "stem"            ? wants(wanted, output::stem)
+                       : name == "final_conv"    ? wants(wanted, output::final_conv)
+                       : name == "embedding"     ? wants(wanted, output::embedding)
+                       : name == "logits"        ? wants(wanted, output::logits)
+                       : name.starts_with("out") ? wants(wanted, output::fork_features)
+                                                 : wants(wanted, output::stages);
             };
             results expected;
             for (const auto &[name, t] : all)
@@ -314,10 +323,13 @@ TEST(forward, halves_odd_sizes_upwards) {
             return shape{1, channels, h, w}.to_string();
         };
         workspace space;
-        const outputs &out = net.forward(seeded_input({1, 3, height, width}), space, all_outputs);
+        const outputs &out = net.forward(seeded_input({1, 3, height, width}), space, everything(net.net()));
         EXPECT_EQ(out.stem.dims().to_string(), reduced(2, 8));
         ASSERT_EQ(out.stages.size(), 4U);
-        for (int s = 0; s < 4; ++s) EXPECT_EQ(out.stages[static_cast<std::size_t>(s)].dims().to_string(), reduced(s + 2, 8 << s));
+        ASSERT_EQ(out.fork_features.size(), 4U);
+        for (int s = 0; s < 4; ++s)
+            for (const auto *const maps : {&out.stages, &out.fork_features})
+                EXPECT_EQ((*maps)[static_cast<std::size_t>(s)].dims().to_string(), reduced(s + 2, 8 << s));
         EXPECT_EQ(out.final_conv.dims().to_string(), reduced(5, 128));
         EXPECT_EQ(out.embedding.dims().to_string(), "[1, 128]");
         EXPECT_EQ(out.logits.dims().to_string(), "[1, 10]");
@@ -414,12 +426,13 @@ TEST(forward, takes_any_workspace_again) {
         small_model(), small_model(graph::train_time),
         model(seeded_checkpoint(make({plain(1, 24, 72), plain(2, 48, 96), plain(1, 96, 288)}, 96, 7), io::spelling::apple))};
     const std::vector<shape> shapes{{1, 3, 64, 64}, {2, 3, 5, 7}, {1, 3, 72, 104}, {3, 3, 1, 1}, {1, 3, 64, 64}};
-    const std::vector<output> sets{all_outputs, output::logits, output::stages | output::stem};
     workspace kept;
-    for (const output wanted : sets)
+    for (const std::optional<output> set :
+         {std::optional<output>(), std::optional(output::logits), std::optional(output::stages | output::stem)})
         for (const shape &images : shapes)
             for (const model &net : models)
                 for (int again = 0; again < 2; ++again) {
+                    const output wanted = set.value_or(everything(net.net()));
                     workspace fresh;
                     const tensor<float> input = seeded_input(images);
                     expect_same_bits(copied(net.forward(input, fresh, wanted)), copied(net.forward(input, kept, wanted)));
@@ -439,6 +452,9 @@ TEST(forward, does_not_take_a_new_model_for_the_one_that_had_its_address) {
 }
 
 TEST(forward, allocates_nothing_after_the_first_call) {
+    const long before = allocations;
+    EXPECT_EQ(tensor<float>({5}).count(), 5);
+    ASSERT_GT(allocations, before) << "the counter does not count";
     for (const graph form : {graph::folded, graph::train_time}) {
         const model net = small_model(form);
         thread_pool pool(2);
@@ -446,13 +462,51 @@ TEST(forward, allocates_nothing_after_the_first_call) {
         for (workspace *const space : {&serial, &pooled})
             for (const shape &dims : {shape{2, 3, 64, 64}, shape{1, 3, 33, 47}}) {
                 const tensor<float> images = seeded_input(dims);
-                const long before = allocations;
-                net.forward(images, *space, all_outputs);
+                net.forward(images, *space, everything(net.net()));
                 const long first = allocations;
-                EXPECT_GT(first, before) << "the counter does not count";
-                for (int i = 0; i < 3; ++i) net.forward(images, *space, all_outputs);
+                for (int i = 0; i < 3; ++i) net.forward(images, *space, everything(net.net()));
                 EXPECT_EQ(allocations, first);
             }
+    }
+}
+
+// --- watching
+
+class name_recorder final : public observer {
+  public:
+    void enter(std::string_view name, index number) override {
+        open_.push_back((open_.empty() ? "" : open_.back() + ".") + std::string(name) +
+                        (number < 0 ? "" : "." + std::to_string(number)));
+        entered.push_back(open_.back());
+    }
+    void leave() override { open_.pop_back(); }
+    bool all_left() const { return open_.empty(); }
+    std::vector<std::string> entered;
+
+  private:
+    std::vector<std::string> open_;
+};
+
+TEST(forward, tells_an_observer_the_parts_that_have_a_cost) {
+    for (const graph form : {graph::folded, graph::train_time}) {
+        const model net = small_model(form);
+        workspace space;
+        name_recorder parts;
+        space.watch(&parts);
+        net.forward(seeded_input({1, 3, 64, 64}), space);
+        EXPECT_TRUE(parts.all_left());
+        std::vector<std::string> with_cost;
+        double total = 0;
+        for (const part_cost &part : part_costs(net.net(), 64, 64)) with_cost.push_back(part.name), total += part.multiply_adds;
+        EXPECT_EQ(total, multiply_adds(net.net(), 64, 64));
+        // The network also enters the stages and blocks around them.
+        std::erase_if(parts.entered, [&](const std::string &name) {
+            return std::find(with_cost.begin(), with_cost.end(), name) == with_cost.end();
+        });
+        EXPECT_EQ(parts.entered, with_cost);
+        space.watch(nullptr);
+        net.forward(seeded_input({1, 3, 64, 64}), space);
+        EXPECT_EQ(parts.entered, with_cost);
     }
 }
 
@@ -511,6 +565,37 @@ TEST(forward, refuses_outputs_that_the_network_does_not_have) {
     refused(net, output::logits | output::stem, "logits");
     net.head_channels = 0;
     refused(net, output::final_conv, "last convolution");
+    net.fork_features = false;
+    refused(net, output::fork_features, "fork_feat");
+}
+
+// --- for CLIP search
+
+TEST(l2_normalized, gives_rows_of_length_one) {
+    tensor<float> rows({5, 2});
+    const float values[] = {3, -4, 0, 0, 3e30F, 4e30F, 3e-9F, 4e-9F, 3e-20F, 4e-20F};
+    std::copy(std::begin(values), std::end(values), rows.data());
+    const tensor<float> unit = l2_normalized(rows);
+    EXPECT_EQ(unit.dims().to_string(), "[5, 2]");
+    // Rows too short to have a direction stay short.
+    const float expected[] = {0.6F, -0.8F, 0, 0, 0.6F, 0.8F, 0.6F, 0.8F, 3e-8F, 4e-8F};
+    for (index i = 0; i < 10; ++i) EXPECT_FLOAT_EQ(unit.data()[i], expected[i]) << i;
+    EXPECT_EQ(l2_normalized(tensor<float>(shape{0, 4})).count(), 0);
+    EXPECT_EQ(l2_normalized(tensor<float>(shape{4, 0})).count(), 0);
+}
+
+TEST(l2_normalized, takes_results_that_are_rows) {
+    workspace space;
+    const outputs &out = small_model().forward(seeded_input({2, 3, 32, 32}), space, output::logits | output::stages);
+    const tensor<float> unit = l2_normalized(out.logits);
+    for (index n = 0; n < 2; ++n) {
+        double squares = 0;
+        for (index i = 0; i < 10; ++i) squares += double{unit(n, i)} * unit(n, i);
+        EXPECT_NEAR(squares, 1, 1e-6);
+        EXPECT_NEAR(unit(n, 3) * out.logits(n, 1), unit(n, 1) * out.logits(n, 3), 1e-6);
+    }
+    expect_error(errc::invalid_argument, {"[N, C]", "[2, 8, 8, 8]"}, [&] { l2_normalized(out.stages[0]); });
+    expect_error(errc::invalid_argument, {"[N, C]"}, [&] { l2_normalized(out.embedding); }); // was not asked for
 }
 
 } // namespace

@@ -1,37 +1,56 @@
 #!/usr/bin/env python3
-"""Fits the polynomial of kernels/generic/math.inl: Phi(-a) = q(a)^16 for a in [0, 5.2], Phi the normal distribution's function.
+"""Fits the polynomials of kernels/generic/math.inl.
 
-Iteratively reweighted least squares (Lawson) on the sixteenth root; the weight makes the error of a * Phi(-a) equal over the
-interval. a is then held at q's zero, beyond the interval, where the power is 0. Prints the coefficients in powers of -a, the highest first,
-and the error of GELU evaluated in float32. Needs numpy.
+GELU: Phi(-a) = q(a)^8 for a in [0, 5.2], Phi the normal distribution's function. The weight makes the error of a * Phi(-a) equal over
+the interval; a is then held where q, beyond the interval, is smallest. exp: 2^f for |f| <= 1/2, the relative error
+equal over the interval.
+
+Both by iteratively reweighted least squares (Lawson). Prints the coefficients, the highest power first, GELU's in powers of -a, and
+the largest error of an evaluation in float32. Needs numpy.
 """
 import math
 
 import numpy as np
 
-LIMIT, DEGREE, POWER = 5.2, 5, 16
+LIMIT, DEGREE, POWER = 5.2, 7, 8
 
 
 def phi(x: np.ndarray) -> np.ndarray:
     return 0.5 * np.vectorize(math.erfc)(-x / math.sqrt(2))
 
 
-def fit() -> np.ndarray:
+def lawson(basis: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The coefficients that make the largest |basis c - target| * weight least."""
+    emphasis, best = np.ones_like(target), (np.inf, None)
+    for _ in range(3000):
+        row = np.sqrt(emphasis) * weight
+        solution = np.linalg.lstsq(basis * row[:, None], target * row, rcond=None)[0]
+        error = np.abs((basis @ solution - target) * weight)
+        if error.max() < best[0]:
+            best = (error.max(), solution)
+        emphasis *= (error / error.mean() + 1e-2) ** 0.7
+        emphasis /= emphasis.mean()
+    return best[1]
+
+
+def fit_gelu() -> np.ndarray:
     """Coefficients in powers of a, the lowest first."""
     a = LIMIT * (1 - np.cos(np.pi * (np.arange(8000) + 0.5) / 8000)) / 2
     root = phi(-a) ** (1 / POWER)
-    weight = np.maximum(a, 1e-3) * POWER * phi(-a) / root  # d(a q^16) = a 16 q^15 dq
-    powers = np.vander(a / LIMIT, DEGREE + 1, increasing=True)
-    lawson, best = np.ones_like(a), (np.inf, None)
-    for _ in range(3000):
-        row = np.sqrt(lawson) * weight
-        solution = np.linalg.lstsq(powers * row[:, None], root * row, rcond=None)[0]
-        error = np.abs((powers @ solution - root) * weight)
-        if error.max() < best[0]:
-            best = (error.max(), solution)
-        lawson *= (error / error.mean() + 1e-2) ** 0.7
-        lawson /= lawson.mean()
-    return best[1] / LIMIT ** np.arange(DEGREE + 1)
+    weight = np.maximum(a, 1e-3) * POWER * phi(-a) / root  # d(a q^8) = a 8 q^7 dq
+    return lawson(np.vander(a / LIMIT, DEGREE + 1, increasing=True), root, weight) / LIMIT ** np.arange(DEGREE + 1)
+
+
+def print_exp2() -> None:
+    limit = 0.5005  # rounding to an integer goes a little beyond a half
+    f = np.cos(np.pi * (np.arange(4000) + 0.5) / 4000) * limit
+    p = lawson(np.vander(f, 7, increasing=True), 2**f, 2**-f)[::-1].astype(np.float32)
+    x = np.linspace(-limit, limit, 200001).astype(np.float32)
+    value = np.full_like(x, p[0])
+    for c in p[1:]:
+        value = (value.astype(np.float64) * x + c).astype(np.float32)
+    print("exp2:", ", ".join(f"{c:.9e}F" for c in p))
+    print(f"largest relative error: {np.abs(value / 2 ** x.astype(np.float64) - 1).max():.2e}")
 
 
 def evaluate(q: np.ndarray, limit: np.float32, x: np.ndarray) -> np.ndarray:
@@ -46,12 +65,14 @@ def evaluate(q: np.ndarray, limit: np.float32, x: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    lowest_first = fit()
-    limit = np.float32(min(r.real for r in np.roots(lowest_first[::-1]) if abs(r.imag) < 1e-9 and r.real > LIMIT))
+    lowest_first = fit_gelu()
+    beyond = np.linspace(LIMIT, 8, 28001)
+    limit = np.float32(beyond[np.argmin(np.abs(np.polyval(lowest_first[::-1], beyond)))])
     q = (lowest_first * (-1.0) ** np.arange(DEGREE + 1))[::-1].astype(np.float32)
     x = np.linspace(-9, 9, 1800001).astype(np.float32)
     exact = x.astype(np.float64) * phi(x.astype(np.float64))
     error = np.abs(evaluate(q, limit, x) - exact) / np.maximum(1, np.abs(x))
-    print("q:", ", ".join(f"{c:.9e}F" for c in q))
-    print(f"zero of q: {limit:.9g}")
+    print("GELU:", ", ".join(f"{c:.9e}F" for c in q))
+    print(f"limit: {limit:.9g}, where a q(a)^8 is {limit * np.polyval(q, -limit) ** POWER:.1e}")
     print(f"largest error relative to max(1, |x|): {error.max():.2e}")
+    print_exp2()

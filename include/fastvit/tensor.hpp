@@ -104,9 +104,12 @@ template <class T> class tensor_view {
 /// A cache line, and the width of the widest vector register.
 inline constexpr std::size_t alignment = 64;
 
-/// Frees what aligned_buffer() allocated.
+/// Frees what aligned_buffer() allocated, if it is ours.
 struct aligned_delete {
-    template <class T> void operator()(T *p) const noexcept { ::operator delete (p, std::align_val_t{alignment}); }
+    bool owned = true;
+    template <class T> void operator()(T *p) const noexcept {
+        if (owned) ::operator delete (p, std::align_val_t{alignment});
+    }
 };
 
 /// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
@@ -126,6 +129,21 @@ template <class T> class tensor {
     }
     explicit tensor(tensor_view<const T> source) : data_(aligned_buffer<T>(source.count())), dims_(source.dims()) {
         std::copy_n(source.data(), source.count(), data_.get());
+    }
+    /// Not yet written.
+    static tensor uninitialised(shape dims) {
+        tensor t;
+        t.data_ = aligned_buffer<T>(dims.count());
+        t.dims_ = dims;
+        return t;
+    }
+    /// Takes the place of a tensor without a copy: the elements belong to somebody else, who keeps them alive, are perhaps not
+    /// aligned, and must not be written. A copy of it owns its elements as any other.
+    static tensor borrow(tensor_view<const T> elements) {
+        tensor t;
+        t.data_ = {const_cast<T *>(elements.data()), aligned_delete{.owned = false}};
+        t.dims_ = elements.dims();
+        return t;
     }
     tensor(const tensor &other) : tensor(other.view()) {}
     tensor(tensor &&other) noexcept : data_(std::move(other.data_)), dims_(std::exchange(other.dims_, shape{0})) {}

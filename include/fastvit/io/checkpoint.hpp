@@ -40,7 +40,7 @@ class checkpoint {
     static checkpoint open(const std::filesystem::path &path) {
         auto file = std::make_shared<const mapped_file>(path);
         checkpoint result = from_bytes(file->bytes(), path.string());
-        result.keepers_.push_back(std::move(file));
+        result.mapping_ = std::move(file);
         return result;
     }
 
@@ -56,6 +56,7 @@ class checkpoint {
             throw e.in_file(std::move(label));
         }
         result.file_ = std::move(label);
+        result.size_in_bytes_ = bytes.size();
         result.by_name_.resize(result.tensors_.size());
         std::iota(result.by_name_.begin(), result.by_name_.end(), std::uint32_t{0});
         std::sort(result.by_name_.begin(), result.by_name_.end(),
@@ -71,6 +72,7 @@ class checkpoint {
             throw error(errc::unexpected_tensor,
                         {.problem = "the tensor is there already", .tensor = std::move(name), .file = file_});
         const auto kept = std::make_shared<const tensor<float>>(std::move(values));
+        size_in_bytes_ += kept->span().size_bytes();
         by_name_.insert(place, static_cast<std::uint32_t>(tensors_.size()));
         tensors_.push_back({.name = std::move(name),
                             .type = dtype::f32,
@@ -78,7 +80,7 @@ class checkpoint {
                             .dims = kept->dims(),
                             .strides = contiguous_strides(kept->dims()),
                             .bytes = std::as_bytes(kept->span())});
-        keepers_.push_back(kept);
+        made_.push_back(kept);
     }
 
     /// All tensors, in file order.
@@ -96,6 +98,12 @@ class checkpoint {
 
     /// The file's path, or the label given; empty for a checkpoint made in memory. For messages.
     const std::string &file() const noexcept { return file_; }
+    /// See mapped_file::drop_pages(); nothing for a checkpoint in memory.
+    void drop_pages() const noexcept {
+        if (mapping_) mapping_->drop_pages();
+    }
+    /// Of the file, and of the tensors made in memory.
+    std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }
 
   private:
     // Safetensors has no magic number, so it comes last, and its error speaks for whatever is none of the three.
@@ -116,7 +124,9 @@ class checkpoint {
     std::vector<std::uint32_t> by_name_;
     string_map metadata_;
     std::string file_;
-    std::vector<std::shared_ptr<const void>> keepers_;
+    std::size_t size_in_bytes_ = 0;
+    std::shared_ptr<const mapped_file> mapping_;
+    std::vector<std::shared_ptr<const tensor<float>>> made_;
 };
 
 } // namespace io

@@ -86,6 +86,10 @@ class mapped_file {
     /// The file's contents, for as long as this object (or the one it was moved to) lives.
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
+    /// Takes what has been read out of the process's memory; reading it again maps it again. For a file that is read from
+    /// beginning to end, which else would all stay resident.
+    void drop_pages() const noexcept { ::madvise(const_cast<std::byte *>(bytes_.data()), bytes_.size(), MADV_DONTNEED); }
+
   private:
     std::span<const std::byte> bytes_;
 };

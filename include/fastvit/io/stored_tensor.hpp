@@ -19,6 +19,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -59,6 +60,18 @@ struct file_contents {
 /// More tensors than that are not a checkpoint but an attack on the memory: the largest FastViT has some 2000, and a
 /// stored_tensor weighs far more than the fifty bytes that a file needs to claim one.
 inline constexpr std::size_t max_tensors = 65536;
+
+/// Bytes of a tensor's name: the longest of a FastViT inside a larger model are half as long. Loading keeps names in two
+/// spellings, and takes memory in proportion.
+inline constexpr std::size_t longest_name = 256;
+
+/// Throws `bad_format` for a longer one.
+inline void check_name_length(std::string_view name) {
+    if (name.size() > longest_name)
+        throw error(errc::bad_format, {.problem = "a tensor's name is too long",
+                                       .expected = "at most " + std::to_string(longest_name) + " bytes",
+                                       .found = std::to_string(name.size())});
+}
 
 /// The dimensions that a file claims for a tensor. Throws `bad_format`, naming the tensor, where shape itself refuses.
 inline shape checked_shape(std::span<const index> dims, const std::string &name) {
@@ -184,9 +197,20 @@ inline void read_float_into(const stored_tensor &source, std::span<float> to) {
 inline tensor<float> read_float(const stored_tensor &source) {
     // Checked before the memory is asked for.
     if (!is_floating(source.type)) read_float_into(source, {});
-    tensor<float> result(source.dims);
+    auto result = tensor<float>::uninitialised(source.dims);
     read_float_into(source, result.span());
     return result;
+}
+
+/// The same without a copy where the elements lie in the file as they are wanted: then they are the file's, which must outlive
+/// the result.
+inline tensor<float> view_float(const stored_tensor &source) {
+    const bool in_place = source.type == dtype::f32 && source.dims.count() > 0 &&
+                          source.strides == contiguous_strides(source.dims) &&
+                          reinterpret_cast<std::uintptr_t>(source.bytes.data()) % alignof(float) == 0 &&
+                          source.bytes.size() / sizeof(float) >= static_cast<std::size_t>(source.dims.count());
+    if (!in_place) return read_float(source);
+    return tensor<float>::borrow({reinterpret_cast<const float *>(source.bytes.data()), source.dims});
 }
 
 } // namespace io

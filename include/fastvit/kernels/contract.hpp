@@ -109,7 +109,8 @@ struct layer_norm_args {
 /// Channels of one attention head (official `Attention.head_dim`).
 inline constexpr index head_channels = 32;
 
-/// One head of self-attention over the tokens of one image: softmax(q k^T) v. The factor 1 / sqrt(32) is already in q.
+/// One head of self-attention over the tokens of one image, its softmax with base 2: out_i = the mean of v_j with the weights
+/// 2^(q_i . k_j). The factor log2(e) / sqrt(32) that makes it the official one is already in q.
 struct attention_args {
     const float *q, *k, *v; ///< head_channels floats of the first token
     index token;            ///< floats between tokens, in q, k and v

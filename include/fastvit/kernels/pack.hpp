@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/kernels/contract.hpp"
+#include "fastvit/pages.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <algorithm>
@@ -12,20 +13,58 @@
 namespace fastvit::inline FASTVIT_ABI {
 namespace kernels {
 
-/// Cache-line aligned floats that start as zero.
+/// Cache-line aligned floats that start as zero. Move-only.
 class float_buffer {
   public:
     float_buffer() = default;
     explicit float_buffer(index count) : data_(aligned_buffer<float>(count)), count_(count) {
         std::fill_n(data_.get(), count, 0.0F);
     }
+    /// A part of a larger piece of memory, which it keeps alive.
+    float_buffer(std::shared_ptr<float[]> part, index count) : data_(std::move(part)), count_(count) {}
+    float_buffer(float_buffer &&) = default;
+    float_buffer &operator=(float_buffer &&) = default;
+
     float *data() noexcept { return data_.get(); }
     const float *data() const noexcept { return data_.get(); }
     index count() const noexcept { return count_; }
 
   private:
-    std::unique_ptr<float[], aligned_delete> data_;
+    std::shared_ptr<float[]> data_;
     index count_ = 0;
+};
+
+/// The packed weights of a model, one after the other in the order in which they are made, which is that in which they are read.
+class weight_memory {
+  public:
+    float_buffer take(index count) {
+        const index floats = (count + line - 1) / line * line;
+        if (floats > left_) {
+            left_ = std::max(floats, piece_floats);
+            piece_ = std::make_shared<pages>(static_cast<std::size_t>(left_) * sizeof(float));
+            next_ = reinterpret_cast<float *>(piece_->data());
+        }
+        left_ -= floats;
+        return {std::shared_ptr<float[]>(piece_, std::exchange(next_, next_ + floats)), count};
+    }
+
+  private:
+    static constexpr index line = static_cast<index>(alignment / sizeof(float));
+    static constexpr index piece_floats = index{8} << 20; // 32 MB, of which only what is used becomes memory
+
+    std::shared_ptr<pages> piece_;
+    float *next_ = nullptr;
+    index left_ = 0;
+};
+
+/// Where weights are packed to: for the kernels of one tier, into memory of their own or a model's.
+struct weight_target {
+    weight_target(const kernel_table &kernels, weight_memory *shared = nullptr) // NOLINT(google-explicit-constructor)
+        : tier(kernels), memory(shared) {}
+    const kernel_table &tier;
+    weight_memory *memory;
+
+    float_buffer take(index count) const { return memory ? memory->take(count) : float_buffer(count); }
 };
 
 /// A matrix for gemm_args: panels of `panel` columns, the last one narrower, each with its rows one after the other.
@@ -53,13 +92,13 @@ struct packed_gemm {
 /// `weight(row, column)` gives the matrix, `bias(column)` the bias, for row < rows and column < columns; the padding becomes
 /// zero.
 template <class Weight, class Bias>
-packed_gemm pack_gemm(const kernel_table &tier, index rows, index columns, Weight &&weight, Bias &&bias) {
+packed_gemm pack_gemm(const weight_target &target, index rows, index columns, Weight &&weight, Bias &&bias) {
     packed_gemm packed;
     packed.rows = rows;
     packed.columns = padded_channels(columns);
-    packed.panel = tier.gemm_panel(packed.columns);
-    packed.weights = float_buffer(packed.columns * rows);
-    packed.bias = float_buffer(packed.columns);
+    packed.panel = target.tier.gemm_panel(packed.columns);
+    packed.weights = target.take(packed.columns * rows);
+    packed.bias = target.take(packed.columns);
     for (index first = 0; first < columns; first += packed.panel) {
         const index last = std::min(first + packed.panel, columns);
         for (index row = 0; row < rows; ++row) {
@@ -94,7 +133,7 @@ struct packed_depthwise {
 
 /// `weight(o, tap)` and `bias(o)` for o < channels * multiplier.
 template <class Weight, class Bias>
-packed_depthwise pack_depthwise(const kernel_table &tier, index channels, index multiplier, index kernel, index stride,
+packed_depthwise pack_depthwise(const weight_target &target, index channels, index multiplier, index kernel, index stride,
                                 Weight &&weight, Bias &&bias) {
     packed_depthwise packed;
     packed.in_channels = padded_channels(channels);
@@ -102,8 +141,8 @@ packed_depthwise pack_depthwise(const kernel_table &tier, index channels, index 
     packed.kernel = kernel;
     packed.stride = stride;
     packed.multiplier = multiplier;
-    packed.lanes = tier.lanes;
-    packed.weights = float_buffer(packed.in_channels * multiplier * (kernel * kernel + 1));
+    packed.lanes = target.tier.lanes;
+    packed.weights = target.take(packed.in_channels * multiplier * (kernel * kernel + 1));
     for (index o = 0; o < channels * multiplier; ++o) {
         packed.weights.data()[packed.at(o, -1)] = bias(o);
         for (index tap = 0; tap < kernel * kernel; ++tap) packed.weights.data()[packed.at(o, tap)] = weight(o, tap);

@@ -29,8 +29,9 @@ class name_scope {
     std::string path_;
 };
 
-/// Reads each tensor that is described, as float32. A block is folded if its folded convolution is there. Throws
-/// `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the name as the file spells it.
+/// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. A block is
+/// folded if its folded convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the
+/// name as the file spells it.
 class reader : public name_scope {
   public:
     explicit reader(state_dict &dict) : dict_(dict) {}
@@ -49,7 +50,7 @@ class reader : public name_scope {
                                                .found = stored->dims.to_string(),
                                                .tensor = stored->name,
                                                .file = dict_.source().file()});
-        out = io::read_float(*stored);
+        out = io::view_float(*stored);
     }
 
     void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) {

@@ -5,6 +5,7 @@
 #include "fastvit/nn/conv_ffn.hpp"
 
 #include <cmath>
+#include <numbers>
 #include <optional>
 
 namespace fastvit::inline FASTVIT_ABI {
@@ -13,8 +14,8 @@ namespace nn {
 /// t = x + layer_scale_1 * attention(norm(x)); t + layer_scale_2 * ConvFFN(t).
 class attention_block {
   public:
-    attention_block(const kernels::kernel_table &tier, graph form, const weights::attention_block &w)
-        : channels_(w.mixer.qkv.dim(1)), ffn_(tier, form, w.ffn, w.layer_scale_2) {
+    attention_block(const kernels::weight_target &target, graph form, const weights::attention_block &w)
+        : channels_(w.mixer.qkv.dim(1)), ffn_(target, form, w.ffn, w.layer_scale_2) {
         weights::conv qkv{w.mixer.qkv, tensor<float>({3 * channels_})};
         weights::conv proj = w.mixer.proj;
         if (const auto *layer = std::get_if<weights::layer_norm>(&w.norm)) {
@@ -30,19 +31,21 @@ class attention_block {
         else
             layer_scale_.emplace(w.layer_scale_1);
 
-        // The 1 / sqrt(32) of the scores goes into q's rows.
-        const float scale = 1.0F / std::sqrt(static_cast<float>(kernels::head_channels));
+        // The 1 / sqrt(32) of the scores goes into q's rows, and the base of the softmax: powers of 2 are cheaper than those of
+        // e.
+        const auto scale = static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(kernels::head_channels)));
         for (index i = 0; i < channels_; ++i) {
             for (index j = 0; j < channels_; ++j) qkv.kernel(i, j) *= scale;
             qkv.bias(i) *= scale;
         }
-        qkv_ = pack_pointwise(tier, qkv.kernel, qkv.bias);
-        proj_ = pack_pointwise(tier, proj.kernel, proj.bias);
+        qkv_ = pack_pointwise(target, qkv.kernel, qkv.bias);
+        proj_ = pack_pointwise(target, proj.kernel, proj.bias);
     }
 
     /// In place: `x` is replaced, `other` is a map of the same layout to work in. Both have a halo of conv_ffn::halo.
     void run(const context &c, const map &x, const map &other) const {
         {
+            const watched w(c, "token_mixer");
             const scope s(c);
             map normed = x;
             if (norm_) {

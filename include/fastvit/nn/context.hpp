@@ -5,10 +5,12 @@
 
 #include "fastvit/kernels/contract.hpp"
 #include "fastvit/nn/map.hpp"
+#include "fastvit/observer.hpp"
 #include "fastvit/parallel.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 namespace fastvit::inline FASTVIT_ABI {
 namespace nn {
@@ -42,8 +44,9 @@ class arena {
 struct context {
     const kernels::kernel_table &kernels;
     arena &memory;
-    executor *threads; ///< null while planning
-    int workers;       ///< of the executor that will run
+    executor *threads;           ///< null while planning
+    int workers;                 ///< of the executor that will run
+    observer *watcher = nullptr; ///< null, or who is told which part runs
 
     bool planning() const noexcept { return threads == nullptr; }
 
@@ -63,6 +66,22 @@ struct context {
 
     /// Memory for each worker: worker w has `count` floats from the result + w * count.
     float *take_scratch(index count) const { return memory.take(count * workers); }
+};
+
+/// Tells the observer that a part of the network runs, from here to the end of the scope.
+class watched {
+  public:
+    watched(const context &c, std::string_view name, index number = -1) : watcher_(c.planning() ? nullptr : c.watcher) {
+        if (watcher_) watcher_->enter(name, number);
+    }
+    ~watched() {
+        if (watcher_) watcher_->leave();
+    }
+    watched(const watched &) = delete;
+    watched &operator=(const watched &) = delete;
+
+  private:
+    observer *watcher_;
 };
 
 /// Gives back, at the end of a scope, what was taken in it.

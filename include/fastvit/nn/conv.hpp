@@ -15,12 +15,12 @@ namespace nn {
 using kernels::activation;
 
 /// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
-inline kernels::packed_gemm pack_pointwise(const kernels::kernel_table &tier, const tensor<float> &kernel,
+inline kernels::packed_gemm pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
                                            const tensor<float> &bias) {
     const index in = kernel.dim(1);
     const float *const w = kernel.data(), *const b = bias.data();
     return kernels::pack_gemm(
-        tier, in, kernel.dim(0), [&](index row, index column) { return w[column * in + row]; },
+        target, in, kernel.dim(0), [&](index row, index column) { return w[column * in + row]; },
         [&](index column) { return b[column]; });
 }
 
@@ -88,17 +88,17 @@ inline void run_pointwise(const context &c, const kernels::packed_gemm &w, const
 class conv {
   public:
     conv() = default;
-    conv(const kernels::kernel_table &tier, const weights::conv_shape &dims, const weights::conv &w) : dims_(dims) {
+    conv(const kernels::weight_target &target, const weights::conv_shape &dims, const weights::conv &w) : dims_(dims) {
         const index taps = dims.kernel * dims.kernel, in = dims.in;
         const float *const k = w.kernel.data(), *const b = w.bias.data();
         const auto bias = [&](index o) { return b ? b[o] : 0.0F; };
         if (dims.depthwise)
             packed_ = kernels::pack_depthwise(
-                tier, in, dims.multiplier(), dims.kernel, dims.stride, [&](index o, index tap) { return k[o * taps + tap]; },
+                target, in, dims.multiplier(), dims.kernel, dims.stride, [&](index o, index tap) { return k[o * taps + tap]; },
                 bias);
         else // rows in the order in which the window's pixels lie in memory: y, x, channel
             packed_ = kernels::pack_gemm(
-                tier, taps * in, dims.out, [&](index row, index o) { return k[(o * in + row % in) * taps + row / in]; }, bias);
+                target, taps * in, dims.out, [&](index row, index o) { return k[(o * in + row % in) * taps + row / in]; }, bias);
     }
 
     const weights::conv_shape &dims() const noexcept { return dims_; }

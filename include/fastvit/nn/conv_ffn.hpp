@@ -11,20 +11,20 @@ namespace nn {
 
 class conv_ffn {
   public:
-    conv_ffn(const kernels::kernel_table &tier, graph form, const weights::conv_ffn &w, const tensor<float> &layer_scale)
-        : fc1_(pack_pointwise(tier, w.fc1.kernel, w.fc1.bias)) {
+    conv_ffn(const kernels::weight_target &target, graph form, const weights::conv_ffn &w, const tensor<float> &layer_scale)
+        : fc1_(pack_pointwise(target, w.fc1.kernel, w.fc1.bias)) {
         const index channels = w.spatial.kernel.dim(0);
         const weights::conv_shape dims{.in = channels, .out = channels, .kernel = 7, .depthwise = true};
         if (form == graph::folded) {
-            spatial_ = conv(tier, dims, reparam::fold(dims, w.spatial).rounded());
+            spatial_ = conv(target, dims, reparam::fold(dims, w.spatial).rounded());
             const weights::conv scaled = reparam::fold_layer_scale(w.fc2, layer_scale);
-            fc2_ = pack_pointwise(tier, scaled.kernel, scaled.bias);
+            fc2_ = pack_pointwise(target, scaled.kernel, scaled.bias);
         } else {
             weights::conv bare;
             bare.kernel = w.spatial.kernel;
-            spatial_ = conv(tier, dims, bare);
+            spatial_ = conv(target, dims, bare);
             norm_.emplace(w.spatial.bn);
-            fc2_ = pack_pointwise(tier, w.fc2.kernel, w.fc2.bias);
+            fc2_ = pack_pointwise(target, w.fc2.kernel, w.fc2.bias);
             layer_scale_.emplace(layer_scale);
         }
     }
@@ -35,6 +35,7 @@ class conv_ffn {
     /// Tile by tile, so that the hidden map, as wide as the MLP ratio says, never leaves the cache. `x` and `out` are different
     /// maps of one layout.
     void run(const context &c, const map &x, const map &out) const {
+        const watched w(c, "mlp");
         const scope s(c);
         const index narrow = x.channels(), wide = fc1_.columns;
         const tiling tiles(x.size, tile_pixels_for(narrow + wide), c.workers);

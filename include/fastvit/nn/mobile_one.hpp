@@ -20,10 +20,10 @@ enum class graph : unsigned char {
 /// A sum of convolutions with BatchNorm, and of BatchNorms of the input: the branches of a block (MobileOne, section 3.2).
 class branch_sum {
   public:
-    void add(const kernels::kernel_table &tier, const weights::conv_shape &dims, const weights::conv_bn &w) {
+    void add(const kernels::weight_target &target, const weights::conv_shape &dims, const weights::conv_bn &w) {
         weights::conv bare;
         bare.kernel = w.kernel;
-        branches_.push_back({conv(tier, dims, bare), channel_affine(w.bn)});
+        branches_.push_back({conv(target, dims, bare), channel_affine(w.bn)});
     }
     void add(const weights::batch_norm &identity) { branches_.push_back({std::nullopt, channel_affine(identity)}); }
 
@@ -52,29 +52,29 @@ class branch_sum {
 /// MobileOne block or large-kernel convolution: act(SE(sum of branches)).
 class mobile_one {
   public:
-    mobile_one(const kernels::kernel_table &tier, graph form, const weights::mobile_one &w, activation act) : act_(act) {
+    mobile_one(const kernels::weight_target &target, graph form, const weights::mobile_one &w, activation act) : act_(act) {
         if (form == graph::folded || w.folded) {
-            folded_.emplace(tier, w.dims, reparam::fold_branches(w).rounded());
+            folded_.emplace(target, w.dims, reparam::fold_branches(w).rounded());
         } else {
             if (w.identity) branches_.add(*w.identity);
             weights::conv_shape point = w.dims;
             point.kernel = 1;
-            if (w.scale) branches_.add(tier, point, *w.scale);
-            for (const weights::conv_bn &branch : w.convs) branches_.add(tier, w.dims, branch);
+            if (w.scale) branches_.add(target, point, *w.scale);
+            for (const weights::conv_bn &branch : w.convs) branches_.add(target, w.dims, branch);
         }
-        if (w.attention) attention_.emplace(tier, *w.attention);
+        if (w.attention) attention_.emplace(target, *w.attention);
         dims_ = w.dims;
     }
-    mobile_one(const kernels::kernel_table &tier, graph form, const weights::large_kernel &w, activation act) : act_(act) {
+    mobile_one(const kernels::weight_target &target, graph form, const weights::large_kernel &w, activation act) : act_(act) {
         if (form == graph::folded || w.folded) {
-            folded_.emplace(tier, w.dims, reparam::fold_branches(w).rounded());
+            folded_.emplace(target, w.dims, reparam::fold_branches(w).rounded());
         } else {
-            branches_.add(tier, w.dims, w.large.value());
+            branches_.add(target, w.dims, w.large.value());
             weights::conv_shape three = w.dims;
             three.kernel = 3;
-            branches_.add(tier, three, w.small.value());
+            branches_.add(target, three, w.small.value());
         }
-        if (w.attention) attention_.emplace(tier, *w.attention);
+        if (w.attention) attention_.emplace(target, *w.attention);
         dims_ = w.dims;
     }
 

@@ -10,9 +10,9 @@ namespace nn {
 class patch_embed {
   public:
     /// `large_kernel_gelu`: see architecture.
-    patch_embed(const kernels::kernel_table &tier, graph form, const weights::patch_embed &w, bool large_kernel_gelu)
-        : spatial_(tier, form, w.spatial, large_kernel_gelu ? activation::gelu : activation::none),
-          pointwise_(tier, form, w.pointwise, activation::gelu) {}
+    patch_embed(const kernels::weight_target &target, graph form, const weights::patch_embed &w, bool large_kernel_gelu)
+        : spatial_(target, form, w.spatial, large_kernel_gelu ? activation::gelu : activation::none),
+          pointwise_(target, form, w.pointwise, activation::gelu) {}
 
     /// Pixels of halo that the input map needs.
     static constexpr index halo = 3;

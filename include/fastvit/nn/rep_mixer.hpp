@@ -12,12 +12,12 @@ namespace nn {
 /// x + layer_scale * (mixer(x) - norm(x)); folded, one depthwise 3 x 3.
 class rep_mixer {
   public:
-    rep_mixer(const kernels::kernel_table &tier, graph form, const weights::rep_mixer &w) {
+    rep_mixer(const kernels::weight_target &target, graph form, const weights::rep_mixer &w) {
         if (form == graph::folded || w.folded) {
             const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 3, .depthwise = true};
-            folded_.emplace(tier, dims, reparam::fold_branches(w).rounded());
+            folded_.emplace(target, dims, reparam::fold_branches(w).rounded());
         } else {
-            branches_.emplace(tier, w);
+            branches_.emplace(target, w);
         }
     }
 
@@ -36,8 +36,8 @@ class rep_mixer {
 
   private:
     struct branches {
-        branches(const kernels::kernel_table &tier, const weights::rep_mixer &w)
-            : mixer(tier, graph::train_time, w.mixer, activation::none), norm(w.norm), plus(w.layer_scale),
+        branches(const kernels::weight_target &target, const weights::rep_mixer &w)
+            : mixer(target, graph::train_time, w.mixer, activation::none), norm(w.norm), plus(w.layer_scale),
               minus(w.layer_scale, -1),
               one(reparam::affine{reparam::vector::Ones(w.channels), reparam::vector::Zero(w.channels)}) {}
         mobile_one mixer;
@@ -50,12 +50,15 @@ class rep_mixer {
 /// t = RepMixer(x); t + layer_scale * ConvFFN(t).
 class rep_mixer_block {
   public:
-    rep_mixer_block(const kernels::kernel_table &tier, graph form, const weights::rep_mixer_block &w)
-        : mixer_(tier, form, w.mixer), ffn_(tier, form, w.ffn, w.layer_scale) {}
+    rep_mixer_block(const kernels::weight_target &target, graph form, const weights::rep_mixer_block &w)
+        : mixer_(target, form, w.mixer), ffn_(target, form, w.ffn, w.layer_scale) {}
 
     /// In place: `x` is replaced, `other` is a map of the same layout to work in.
     void run(const context &c, const map &x, const map &other) const {
-        mixer_.run(c, x, other);
+        {
+            const watched w(c, "token_mixer");
+            mixer_.run(c, x, other);
+        }
         ffn_.run(c, other, x);
     }
 
@@ -67,12 +70,12 @@ class rep_mixer_block {
 /// x + depthwise 7 x 7 of x (official `RepCPE`); folded, one depthwise 7 x 7.
 class position {
   public:
-    position(const kernels::kernel_table &tier, graph form, const weights::position &w) {
+    position(const kernels::weight_target &target, graph form, const weights::position &w) {
         const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
         if (form == graph::folded || w.folded) {
-            conv_ = conv(tier, dims, reparam::fold_branches(w).rounded());
+            conv_ = conv(target, dims, reparam::fold_branches(w).rounded());
         } else {
-            conv_ = conv(tier, dims, w.encoding.value());
+            conv_ = conv(target, dims, w.encoding.value());
             skip_.emplace(reparam::affine{reparam::vector::Ones(w.channels), reparam::vector::Zero(w.channels)});
         }
     }

@@ -48,9 +48,9 @@ inline void run_linear(const context &c, const kernels::packed_gemm &w, float *i
 /// x * sigmoid(expand(relu(reduce(mean of x)))), and the activation that follows it, in place (official `SEBlock`).
 class squeeze_excite {
   public:
-    squeeze_excite(const kernels::kernel_table &tier, const weights::squeeze_excite &w)
-        : reduce_(pack_pointwise(tier, w.reduce.kernel, w.reduce.bias)),
-          expand_(pack_pointwise(tier, w.expand.kernel, w.expand.bias)), no_shift_(expand_.columns) {}
+    squeeze_excite(const kernels::weight_target &target, const weights::squeeze_excite &w)
+        : reduce_(pack_pointwise(target, w.reduce.kernel, w.reduce.bias)),
+          expand_(pack_pointwise(target, w.expand.kernel, w.expand.bias)), no_shift_(expand_.columns) {}
 
     void run(const context &c, const map &m, activation act) const {
         const scope s(c);

@@ -10,9 +10,9 @@ namespace nn {
 
 class stem {
   public:
-    stem(const kernels::kernel_table &tier, graph form, const weights::stem &w)
-        : first_(tier, form, w.convs[0], activation::gelu), second_(tier, form, w.convs[1], activation::gelu),
-          third_(tier, form, w.convs[2], activation::gelu), ones_(kernels::padded_channels(w.convs[0].dims.out)),
+    stem(const kernels::weight_target &target, graph form, const weights::stem &w)
+        : first_(target, form, w.convs[0], activation::gelu), second_(target, form, w.convs[1], activation::gelu),
+          third_(target, form, w.convs[2], activation::gelu), ones_(kernels::padded_channels(w.convs[0].dims.out)),
           zeros_(ones_.count()) {
         std::fill_n(ones_.data(), ones_.count(), 1.0F);
     }

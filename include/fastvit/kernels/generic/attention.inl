@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT
-// softmax(q k^T) v for one head. Contract: attention_args.
+// softmax(q k^T) v for one head, with base 2. Contract: attention_args.
 //
 // For attention_queries queries at a time, the scores of attention_keys keys are made, exponentiated and multiplied with v, with
 // a running maximum and sum per query, so that no tokens x tokens matrix ever exists (Milakov and Gimelshein 2018; Rabe and
 // Staats 2021). Both products are gemm(): k is packed transposed, as the matrix of q k^T, and v as that of the second.
 
-/// scores[i] = exp(scores[i] - the largest so far), with the running maximum and sum of the query brought up to date. Returns
+/// scores[i] = 2^(scores[i] - the largest so far), with the running maximum and sum of the query brought up to date. Returns
 /// what the query's earlier sums have to be multiplied by.
 inline float softmax_step(float *scores, index count, float &maximum, float &total) {
     vec most = vec::broadcast(maximum);
     for (index i = 0; i < count; i += vec::lanes) most = max(most, vec::load(scores + i));
     const float now = max_of_lanes(most);
     float rescale[vec::lanes];
-    exp(vec::broadcast(maximum - now)).store(rescale);
+    exp2(vec::broadcast(maximum - now)).store(rescale);
     vec sum = vec::broadcast(0.0F);
     for (index i = 0; i < count; i += vec::lanes) {
-        const vec e = exp(vec::load(scores + i) - vec::broadcast(now));
+        const vec e = exp2(vec::load(scores + i) - vec::broadcast(now));
         e.store(scores + i);
         sum = sum + e;
     }
@@ -25,7 +25,7 @@ inline float softmax_step(float *scores, index count, float &maximum, float &tot
 }
 
 inline void attention(const attention_args &t) {
-    // Far below any score, and what a key beyond the last one gets: its weight is then exp(-87) of the largest, which float32
+    // Far below any score, and what a key beyond the last one gets: its weight is then 2^-126 of the largest, which float32
     // sums do not see, and its value is zero.
     constexpr float lowest = -1e30F;
     const index padded = padded_channels(t.tokens);

@@ -87,10 +87,12 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index column, cons
     if (g.act != activation::none) gemm_activate<Vectors>(g, column);
 }
 
-/// The panel of `vectors` <= Vectors registers.
+/// The panel of `vectors` <= Vectors registers. Columns are padded, so a panel narrower than the others ends where a multiple of
+/// channel_padding does.
 template <int Vectors> void gemm_vectors_of(const gemm_args &g, index vectors, index column, const float *panel) {
-    if constexpr (Vectors > 1) {
-        if (vectors < Vectors) return gemm_vectors_of<Vectors - 1>(g, vectors, column, panel);
+    constexpr int padding = static_cast<int>(channel_padding / vec::lanes);
+    if constexpr (Vectors > padding) {
+        if (vectors < Vectors) return gemm_vectors_of<Vectors - padding>(g, vectors, column, panel);
     }
     gemm_panel_of<Vectors>(g, column, panel);
 }

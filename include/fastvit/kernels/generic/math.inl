@@ -1,49 +1,57 @@
 // SPDX-License-Identifier: MIT
 // Elementary functions of a register.
 
-/// x * Phi(x), Phi the normal distribution's function: the exact (erf) form of GELU. Within 9e-7 * max(1, |x|).
+/// x * Phi(x), Phi the normal distribution's function: the exact (erf) form of GELU. Within 3e-7 * max(1, |x|).
 ///
-/// x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|, and Phi(-a) is the 16th power of a polynomial of degree 5, fitted by
-/// tools/fit_gelu.py: the root is so smooth that few terms do, and the power costs four squarings. a is held at the polynomial's
-/// zero, beyond which it would grow again. The code works with -a. A rational function of x^2 of the same accuracy has as many
-/// operations and a division; behind a matrix product it takes 0.42 ns an element where this takes 0.27 (Zen 3, AVX2).
+/// x Phi(x) = max(x, 0) - a Phi(-a) with a = |x|, and Phi(-a) is the 8th power of a polynomial of degree 7, fitted by
+/// tools/fit_math.py: the root is so smooth that few terms do, and the power costs three squarings. a is held where the
+/// polynomial is smallest (the product is 3e-8 there); beyond, it would grow again. The code works with -a. A rational function
+/// of x^2 of the same accuracy has as many operations and a division; behind a matrix product it takes 0.42 ns an element where
+/// this takes 0.28 (Zen 3, AVX2). The 16th power of degree 5 takes 0.27, and its error is 8e-7.
 ///
 /// Several registers at a time: one alone would wait at each step for the multiply-add before.
 template <int Count> FASTVIT_ALWAYS_INLINE void gelu(vec (&x)[Count]) {
-    constexpr float limit = 8.52899742F;
-    constexpr float q[] = {4.552029350e-05F,  6.922365865e-04F, 1.396245323e-03F,
-                           -1.776715368e-02F, 4.777984694e-02F, 9.576057196e-01F};
+    constexpr float limit = 6.14669991F;
+    constexpr float q[] = {-3.238305453e-06F, -3.569202090e-05F, 3.993263454e-05F, 1.630398561e-03F,
+                           7.925541140e-04F,  -3.186645731e-02F, 9.147208184e-02F, 9.170051813e-01F};
     vec minus_a[Count], root[Count];
     FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
         minus_a[i] = max(vec::broadcast(-limit), negative_absolute(x[i]));
         root[i] = fma(minus_a[i], vec::broadcast(q[0]), vec::broadcast(q[1]));
     }
-    FASTVIT_UNROLL for (int k = 2; k < 6; ++k) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
+    FASTVIT_UNROLL for (int k = 2; k < 8; ++k) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
         fma(root[i], minus_a[i], vec::broadcast(q[k]));
-    FASTVIT_UNROLL for (int power = 2; power <= 16; power *= 2) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
+    FASTVIT_UNROLL for (int power = 2; power <= 8; power *= 2) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
         root[i] * root[i];
     FASTVIT_UNROLL for (int i = 0; i < Count; ++i) x[i] = fma(minus_a[i], root[i], max(vec::broadcast(0.0F), x[i]));
 }
 
-/// e^x within 2 units in the last place, x held to [-87, 88], where e^x is a normal float32.
+/// 2^f for |f| <= 1/2, the polynomial of degree 6 with the smallest relative error, 8e-8 with rounding (tools/fit_math.py).
+inline vec exp2_of_fraction(vec f) {
+    constexpr float p[] = {1.534569601e-04F, 1.340006362e-03F, 9.618490003e-03F, 5.550328270e-02F,
+                           2.402264625e-01F, 6.931471825e-01F, 1.000000000e+00F};
+    vec value = fma(vec::broadcast(p[0]), f, vec::broadcast(p[1]));
+    FASTVIT_UNROLL for (int k = 2; k < 7; ++k) value = fma(value, f, vec::broadcast(p[k]));
+    return value;
+}
+
+/// 2^x for x <= 0 within a unit in the last place; x is held at -126, below which float32 is no longer normal.
+inline vec exp2(vec x) {
+    const vec held = max(vec::broadcast(-126.0F), x); // in this order a NaN stays one: see exp()
+    const vec n = round_to_even(held);
+    return exp2_of_fraction(held - n) * exp2_of_integer(n);
+}
+
+/// e^x within 3 units in the last place, x held to [-87, 88], where e^x is a normal float32.
 ///
-/// x = n ln 2 + r with |r| <= ln(2)/2; ln 2 in two parts so that n times the first is exact for |n| < 2^9; e^r by its Taylor
-/// terms up to r^7 / 5040, whose remainder at ln(2)/2 is 5e-9.
+/// x = n ln 2 + r; ln 2 in two parts so that n times the first is exact for |n| < 2^9.
 inline vec exp(vec x) {
     // In this order a NaN stays one: x86 and the comparisons of the scalar tier give the second operand then.
     const vec held = max(vec::broadcast(-87.0F), min(vec::broadcast(88.0F), x));
-    const vec n = round_to_even(held * vec::broadcast(1.44269504F));
+    const vec log2e = vec::broadcast(1.44269504F), n = round_to_even(held * log2e);
     vec r = fma(n, vec::broadcast(-0.693359375F), held);
     r = fma(n, vec::broadcast(2.12194440e-4F), r);
-    vec p = vec::broadcast(1.0F / 5040);
-    p = fma(p, r, vec::broadcast(1.0F / 720));
-    p = fma(p, r, vec::broadcast(1.0F / 120));
-    p = fma(p, r, vec::broadcast(1.0F / 24));
-    p = fma(p, r, vec::broadcast(1.0F / 6));
-    p = fma(p, r, vec::broadcast(0.5F));
-    p = fma(p, r, vec::broadcast(1.0F));
-    p = fma(p, r, vec::broadcast(1.0F));
-    return p * exp2_of_integer(n);
+    return exp2_of_fraction(r * log2e) * exp2_of_integer(n);
 }
 
 template <int Count> FASTVIT_ALWAYS_INLINE void apply(activation act, vec (&x)[Count]) {
