@@ -2,10 +2,13 @@
 #include "cli_checkpoint.hpp"
 
 #include "fastvit/bundled.hpp"
+#include "fastvit/cost.hpp"
 #include "fastvit/loading/archives.hpp"
+#include "fastvit/loading/convert_checkpoint.hpp"
 #include "fastvit/loading/fold_checkpoint.hpp"
 #include "fastvit/loading/recognise.hpp"
 
+#include "cli_preprocessing.hpp"
 #include "cli_text.hpp"
 
 #include <nlohmann/json.hpp>
@@ -61,6 +64,7 @@ json to_json(const contents &c, const fastvit::io::checkpoint &source, index siz
             {"size", size},
             {"classes", c.net.classes},
             {"input_channels", c.net.in_channels},
+            {"fork_features", c.net.fork_features},
             {"tensors", source.tensors().size()}};
 }
 
@@ -85,6 +89,7 @@ void print_text(std::ostream &out, const contents &c, const fastvit::io::checkpo
         << '\n';
     out << "classes     " << c.net.classes << (c.net.classes == 0 ? " (no linear layer)\n" : "\n");
     out << "input       " << c.net.in_channels << " channels\n";
+    if (c.net.fork_features) out << "features    out0.. of the official dense prediction (fork_feat), beside stage0..\n";
     out << "tensors     " << source.tensors().size() << '\n';
 }
 
@@ -125,8 +130,16 @@ contents examine(const fastvit::io::checkpoint &source) {
     }
 }
 
-int fold(const fold_options &options) {
-    fastvit::loading::save_folded(fastvit::io::checkpoint::open(options.model), options.output);
+index usual_size(const model_file &model, const contents &c) {
+    return model ? usual_preprocessing(c.net.variant, c.spelling).width : fastvit::bundled_preprocessing().width;
+}
+
+int convert(const convert_options &options) {
+    const auto source = fastvit::io::checkpoint::open(options.model);
+    if (options.fold)
+        fastvit::loading::save_folded(source, options.output, options.type);
+    else
+        fastvit::loading::save_converted(source, options.output, options.type);
     return 0;
 }
 
@@ -134,8 +147,7 @@ int info(const info_options &options) {
     const auto source = fastvit::io::checkpoint::open(path_of(options.model));
     const contents c = examine(source);
     const kernel_report kernels = report_kernels();
-    const index usual = options.model ? fastvit::preprocessing::imagenet().width : fastvit::bundled_preprocessing().width;
-    const index size = options.size ? *options.size : usual;
+    const index size = options.size ? *options.size : usual_size(options.model, c);
     if (options.json) {
         json all = to_json(c, source, size);
         all["kernels"] = to_json(kernels);

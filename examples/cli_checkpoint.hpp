@@ -30,6 +30,9 @@ struct contents {
 /// Reads the whole checkpoint. Throws what loading a model throws.
 contents examine(const fastvit::io::checkpoint &source);
 
+/// The side of the pictures that the model is used to.
+fastvit::index usual_size(const model_file &model, const contents &c);
+
 /// The instruction sets that the program has kernels for.
 struct kernel_report {
     struct tier {

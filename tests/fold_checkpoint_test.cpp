@@ -77,19 +77,56 @@ TEST_F(fold_test, gives_what_the_official_reparameterisation_gives) {
     }
 }
 
-TEST_F(fold_test, keeps_the_spelling_and_the_prefix) {
+TEST_F(fold_test, keeps_the_spelling_without_what_is_wrapped_around_it) {
     const file_of_tensors apple = file_of_tensors::read("tiny.safetensors"),
                           official = file_of_tensors::read("tiny_reparam.safetensors");
-    for (const std::string prefix : {"", "module.", "image_encoder.model."})
-        for (const bool timm : {false, true}) {
-            const auto spelled = [&](const file_of_tensors &file) {
-                file_of_tensors result = timm ? file.in_timm_spelling() : file;
-                result.rename([&](const std::string &name) { return prefix + name; });
-                return result;
-            };
-            io_test::write_file(directory / "official", spelled(official).bytes());
-            expect_equal(io::checkpoint::open(directory / "official"), folded(spelled(apple)), 1e-6);
+    for (const bool timm : {false, true}) {
+        io_test::write_file(directory / "official", (timm ? official.in_timm_spelling() : official).bytes());
+        for (const std::string prefix : {"", "module.", "image_encoder.model."}) {
+            SCOPED_TRACE(prefix);
+            file_of_tensors wrapped = timm ? apple.in_timm_spelling() : apple;
+            wrapped.rename([&](const std::string &name) { return prefix + name; });
+            expect_equal(io::checkpoint::open(directory / "official"), folded(wrapped), 1e-6);
         }
+    }
+}
+
+// The official code of the larger model loads the file.
+TEST_F(fold_test, keeps_what_stands_beside_the_network) {
+    file_of_tensors source = file_of_tensors::read("tiny.safetensors"),
+                    official = file_of_tensors::read("tiny_reparam.safetensors");
+    for (file_of_tensors *const file : {&source, &official}) {
+        file->rename([](const std::string &name) { return "image_encoder.model." + name; });
+        file->tensors.push_back({"logit_scale", "F32", {}, io_test::number(4.6F)});
+        file->tensors.push_back({"text_encoder.ids", "I32", {2}, std::string("12345678")});
+    }
+    source.rename([](const std::string &name) { return "module." + name; });
+    io_test::write_file(directory / "official", official.bytes());
+    expect_equal(io::checkpoint::open(directory / "official"), folded(source), 1e-6);
+}
+
+// MobileCLIP's is transposed, open_clip's stands beside the network.
+TEST_F(fold_test, keeps_the_projections_of_clips) {
+    file_of_tensors apple = file_of_tensors::read("tiny.safetensors");
+    const file_tensor classifier = apple.at("head.weight");
+    apple.erase("head.weight");
+    apple.erase("head.bias");
+    file_of_tensors timm = apple.in_timm_spelling();
+    timm.rename([](const std::string &name) { return "visual.trunk." + name; });
+    apple.rename([](const std::string &name) { return "image_encoder.model." + name; });
+    const auto expect_kept = [&](file_of_tensors file, file_tensor projection, const std::string &name) {
+        file.tensors.push_back(projection);
+        const io::checkpoint out = folded(file);
+        const io::stored_tensor *const kept = out.find(name);
+        ASSERT_NE(kept, nullptr) << name;
+        EXPECT_EQ(kept->dims, projection.dims);
+        EXPECT_EQ(std::string(reinterpret_cast<const char *>(kept->bytes.data()), kept->bytes.size()), projection.bytes);
+        EXPECT_EQ(out.tensors().size(), file_of_tensors::read("tiny_reparam.safetensors").tensors.size() - 1); // the bias
+        EXPECT_EQ(model(out).net().classes, 10);
+    };
+    const shape &dims = classifier.dims;
+    expect_kept(apple, {"image_encoder.model.head.proj", "F32", {dims[1], dims[0]}, classifier.bytes}, "head.proj");
+    expect_kept(timm, {"visual.head.proj.weight", "F32", dims, classifier.bytes}, "head.proj.weight");
 }
 
 TEST_F(fold_test, keeps_the_metadata) {
@@ -104,6 +141,14 @@ TEST_F(fold_test, writes_float32_whatever_it_reads) {
     for (const io::stored_tensor &t : half.tensors())
         EXPECT_EQ(t.type_name, t.name.ends_with("num_batches_tracked") ? "I64" : "F32") << t.name;
     expect_equal(io::checkpoint::open(checkpoints / "tiny_reparam.safetensors"), half, 5e-3);
+}
+
+TEST_F(fold_test, rounds_the_folded_weights) {
+    const auto whole = folded(checkpoints / "tiny.safetensors");
+    loading::save_folded(io::checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
+    loading::save_converted(whole, directory / "expected", io::dtype::bf16);
+    EXPECT_EQ(read_file(directory / "half"), read_file(directory / "expected"));
+    EXPECT_EQ(io::checkpoint::open(directory / "half").find("head.weight")->type, io::dtype::bf16);
 }
 
 TEST_F(fold_test, changes_nothing_that_is_folded) {

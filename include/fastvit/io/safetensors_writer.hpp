@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +21,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fastvit::inline FASTVIT_ABI {
 namespace io {
@@ -28,8 +30,7 @@ namespace io {
 struct named_tensor {
     std::string name;
     tensor_view<const float> data;
-    /// If set, this is written instead, as it is stored: an integer that goes from one file to the next. Its elements are
-    /// contiguous.
+    /// If set, this is written instead of `data`: floating-point elements converted as those are, others as they are stored.
     const stored_tensor *stored = nullptr;
 };
 
@@ -53,7 +54,17 @@ inline std::string json_string(std::string_view text) {
     return result + '"';
 }
 
-inline std::string safetensors_header(std::span<const named_tensor> tensors, const string_map &metadata, dtype type) {
+// The type that the tensor's elements have in a file whose floating-point elements are of `type`.
+inline dtype written_type(const named_tensor &t, dtype type) {
+    if (!t.stored || is_floating(t.stored->type)) return type;
+    if (t.stored->type == dtype::other)
+        throw error(errc::unsupported, {.problem = "safetensors has no such elements, or they are not known here",
+                                        .found = t.stored->type_name,
+                                        .tensor = t.name});
+    return t.stored->type;
+}
+
+inline std::string safetensors_header(std::span<const named_tensor *const> tensors, const string_map &metadata, dtype type) {
     std::string header = "{";
     const auto comma = [&] { return header.size() > 1 ? "," : ""; };
     if (!metadata.empty()) {
@@ -64,15 +75,17 @@ inline std::string safetensors_header(std::span<const named_tensor> tensors, con
     }
     std::set<std::string_view> names{"__metadata__"};
     index end = 0;
-    for (const named_tensor &t : tensors) {
-        if (!names.insert(t.name).second)
-            throw error(errc::invalid_argument, {.problem = "the name is taken", .expected = "another one", .tensor = t.name});
+    for (const named_tensor *const t : tensors) {
+        if (!names.insert(t->name).second)
+            throw error(errc::invalid_argument, {.problem = "the name is taken", .expected = "another one", .tensor = t->name});
+        const shape &dims = t->stored ? t->stored->dims : t->data.dims();
+        const dtype written = written_type(*t, type);
         const index begin = end;
-        end += t.stored ? static_cast<index>(t.stored->bytes.size()) : t.data.count() * static_cast<index>(size_of(type));
-        std::string dims = (t.stored ? t.stored->dims : t.data.dims()).to_string();
-        std::erase(dims, ' ');
-        header += comma() + json_string(t.name) + ":{\"dtype\":\"" + std::string(to_string(t.stored ? t.stored->type : type)) +
-                  "\",\"shape\":" + dims + ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
+        end += dims.count() * static_cast<index>(size_of(written));
+        std::string numbers = dims.to_string();
+        std::erase(numbers, ' ');
+        header += comma() + json_string(t->name) + ":{\"dtype\":\"" + std::string(to_string(written)) +
+                  "\",\"shape\":" + numbers + ",\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
     }
     header += '}';
     // Padded with spaces, so that the data begins at a multiple of 8 and can be used where it is mapped.
@@ -80,21 +93,73 @@ inline std::string safetensors_header(std::span<const named_tensor> tensors, con
     return header;
 }
 
-template <class Convert> void write_as_16_bits(output_file &file, std::span<const float> elements, Convert convert) {
+inline void write_as_16_bits(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
     std::array<std::uint16_t, 4096> buffer;
+    const std::uint16_t infinity = type == dtype::f16 ? 0x7c00 : 0x7f80;
     while (!elements.empty()) {
         const auto part = elements.first(std::min(elements.size(), buffer.size()));
-        std::transform(part.begin(), part.end(), buffer.begin(), convert);
+        std::transform(part.begin(), part.end(), buffer.begin(), type == dtype::f16 ? float_to_half : float_to_bfloat16);
+        for (std::size_t i = 0; i < part.size(); ++i)
+            if ((buffer[i] & 0x7fffu) == infinity && std::isfinite(part[i]))
+                throw error(errc::bad_value, {.problem = "an element is too large for " + std::string(to_string(type)),
+                                              .expected = type == dtype::f16 ? "less than 65520" : "less than 2^128",
+                                              .found = std::to_string(part[i]),
+                                              .tensor = name});
         file.write(std::as_bytes(std::span(buffer).first(part.size())));
         elements = elements.subspan(part.size());
     }
 }
 
+inline void write_as(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
+    if (type == dtype::f32)
+        file.write(std::as_bytes(elements));
+    else
+        write_as_16_bits(file, name, elements, type);
+}
+
+// The elements in row-major order, wherever the strides have them.
+inline std::vector<std::byte> gather(const stored_tensor &t) {
+    const std::size_t size = size_of(t.type);
+    const auto needed = spanned(t.dims, t.strides);
+    if (!needed || static_cast<std::size_t>(*needed) > t.bytes.size() / size)
+        throw error(errc::invalid_argument, {.problem = "the tensor's strides reach outside its bytes", .tensor = t.name});
+    std::vector<std::byte> elements;
+    elements.reserve(static_cast<std::size_t>(t.dims.count()) * size);
+    std::array<index, shape::max_rank> position{};
+    for (index i = 0; i < t.dims.count(); ++i) {
+        index offset = 0;
+        for (std::size_t d = 0; d < t.dims.rank(); ++d) offset += position[d] * t.strides[d];
+        const auto element = t.bytes.subspan(static_cast<std::size_t>(offset) * size, size);
+        elements.insert(elements.end(), element.begin(), element.end());
+        for (std::size_t d = t.dims.rank(); d-- > 0 && ++position[d] == t.dims[d];) position[d] = 0;
+    }
+    return elements;
+}
+
+inline void write_stored(output_file &file, const stored_tensor &t) {
+    const bool contiguous = t.strides == contiguous_strides(t.dims);
+    if (contiguous && t.bytes.size() == static_cast<std::size_t>(t.dims.count()) * size_of(t.type))
+        file.write(t.bytes);
+    else
+        file.write(gather(t));
+}
+
+inline void write_tensor(output_file &file, const named_tensor &t, dtype type) {
+    if (!t.stored)
+        write_as(file, t.name, t.data.span(), type);
+    else if (t.stored->type == written_type(t, type))
+        write_stored(file, *t.stored);
+    else
+        write_as(file, t.name, read_float(*t.stored).span(), type);
+}
+
 } // namespace detail
 
-/// Writes the tensors, in the order given, and the metadata as a safetensors file, complete or not at all. The elements are
-/// stored as `type`: f32, or f16 or bf16 rounded to nearest even (values from 65520 on are infinite in f16). Throws `io`;
-/// `invalid_argument` for another type, a name that is there twice or is "__metadata__", and text that is not UTF-8.
+/// Writes the tensors and the metadata as a safetensors file, complete or not at all. Those with the widest elements come first,
+/// otherwise the order stays. Floating-point elements are stored as `type`: f32, or f16 or bf16 rounded to nearest even. Throws
+/// `io`; `bad_value` for a finite element that would become infinite in 16 bits; `unsupported` for elements that safetensors
+/// does not have; `invalid_argument` for another `type`, a name that is there twice or is "__metadata__", text that is not UTF-8
+/// and strides that reach outside a stored tensor's bytes.
 inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,
                              const string_map &metadata = {}, dtype type = dtype::f32) {
     if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
@@ -102,21 +167,18 @@ inline void save_safetensors(const std::filesystem::path &path, std::span<const 
                                              .expected = "F32, F16 or BF16",
                                              .found = std::string(to_string(type)),
                                              .file = path.string()});
-    const std::string header = detail::safetensors_header(tensors, metadata, type);
+    // The widest first, as the official library has it: every tensor can then be used where it is mapped.
+    std::vector<const named_tensor *> order;
+    for (const named_tensor &t : tensors) order.push_back(&t);
+    std::stable_sort(order.begin(), order.end(), [&](const named_tensor *a, const named_tensor *b) {
+        return size_of(detail::written_type(*a, type)) > size_of(detail::written_type(*b, type));
+    });
+    const std::string header = detail::safetensors_header(order, metadata, type);
     const auto length = static_cast<std::uint64_t>(header.size());
     output_file file(path);
     file.write(std::as_bytes(std::span(&length, 1)));
     file.write(std::as_bytes(std::span(header)));
-    for (const named_tensor &t : tensors) {
-        if (t.stored)
-            file.write(t.stored->bytes);
-        else if (type == dtype::f32)
-            file.write(std::as_bytes(t.data.span()));
-        else if (type == dtype::f16)
-            detail::write_as_16_bits(file, t.data.span(), float_to_half);
-        else
-            detail::write_as_16_bits(file, t.data.span(), float_to_bfloat16);
-    }
+    for (const named_tensor *const t : order) detail::write_tensor(file, *t, type);
     file.commit();
 }
 

@@ -4,22 +4,28 @@
 
 #include "fastvit/io/checkpoint.hpp"
 #include "fastvit/loading/archives.hpp"
+#include "fastvit/loading/convert_checkpoint.hpp"
+#include "fastvit/loading/memory_limit.hpp"
 #include "fastvit/loading/recognise.hpp"
 #include "fastvit/reparam/fold.hpp"
 
 #include <array>
+#include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 namespace fastvit::inline FASTVIT_ABI {
 namespace loading {
 
-/// Writes the folded form of `source` to a safetensors file, float32, in the spelling that `source` has, so that the official
-/// folded model loads it with strict checking. Blocks that are folded already stay as they are. Throws what loading a model
-/// throws, and `io`; the file is written whole or not at all.
-inline void save_folded(const io::checkpoint &source, const std::filesystem::path &path) {
+/// Writes the folded form of `source` to a safetensors file, in the spelling that `source` has, so that the official folded model
+/// loads it with strict checking. Blocks that are folded already, and the tensors of a larger model that the network is a part
+/// of, stay as they are. Element types and names as save_converted() has them. Throws what loading a model and save_converted()
+/// throw; the file is written whole or not at all.
+inline void save_folded(const io::checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32) {
+    const std::size_t prefix = common_prefix(source).size();
     std::vector<std::shared_ptr<void>> parts;
     lister list;
     std::vector<io::named_tensor> tensors;
@@ -31,6 +37,7 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
     try {
         state_dict dict(source);
         const architecture net = recognise(dict);
+        check_memory(dict, net);
         reader read(dict);
         weights::for_each_part(read, net, [&]<class Part>(Part &part, const auto &describe_to) {
             reparam::fold_part(part);
@@ -40,21 +47,19 @@ inline void save_folded(const io::checkpoint &source, const std::filesystem::pat
         });
         dict.expect_all_used();
         for (const listed_tensor &t : list.list()) {
-            io::named_tensor out{.name = dict.names().from_canonical(t.name), .data = {}};
-            if (t.values) {
-                out.data = *t.values;
-            } else {
-                // As the file has it; anything but one integer counts nothing.
-                const io::stored_tensor *const counter = dict.find(t.name);
-                const bool usable = counter && counter->type == io::dtype::i64 && counter->dims.count() == 1;
-                out.stored = usable ? counter : &no_batches;
-            }
+            const io::stored_tensor *const stored = dict.find(t.name);
+            io::named_tensor out{.name = dict.name_of(t.name).substr(prefix), .data = {}, .stored = stored};
+            if (t.values && !stored) out.data = *t.values;
+            // Anything but one integer counts nothing.
+            if (!t.values && !(stored && stored->type == io::dtype::i64 && stored->dims.count() == 1)) out.stored = &no_batches;
             tensors.push_back(std::move(out));
         }
+        for (const io::stored_tensor &t : source.tensors())
+            if (!dict.names().to_canonical(t.name)) tensors.push_back({.name = t.name.substr(prefix), .data = {}, .stored = &t});
+        io::save_safetensors(path, tensors, source.metadata(), type);
     } catch (const error &e) {
         throw e.in_file(source.file());
     }
-    io::save_safetensors(path, tensors, source.metadata());
 }
 
 } // namespace loading
