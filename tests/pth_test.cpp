@@ -1,49 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/io/checkpoint.hpp"
 
+#include "counted_memory.hpp"
 #include "pth_test_files.hpp"
 
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <new>
 #include <random>
 #include <string>
 #include <vector>
-
-// All memory of this program is counted, to hold the reader to its promise.
-namespace {
-std::atomic<std::size_t> memory_now{0};
-std::atomic<std::size_t> memory_peak{0};
-
-void *counted(void *p) {
-    if (p == nullptr) throw std::bad_alloc();
-    const std::size_t now = memory_now += ::malloc_usable_size(p);
-    if (now > memory_peak) memory_peak = now;
-    return p;
-}
-void release(void *p) noexcept {
-    if (p != nullptr) memory_now -= ::malloc_usable_size(p);
-    std::free(p);
-}
-} // namespace
-
-void *operator new(std::size_t size) { return counted(std::malloc(size == 0 ? 1 : size)); }
-void *operator new(std::size_t size, std::align_val_t alignment) {
-    const auto a = static_cast<std::size_t>(alignment);
-    return counted(std::aligned_alloc(a, (size + a) / a * a));
-}
-void operator delete(void *p) noexcept { release(p); }
-void operator delete(void *p, std::size_t) noexcept { release(p); }
-void operator delete(void *p, std::align_val_t) noexcept { release(p); }
-void operator delete(void *p, std::size_t, std::align_val_t) noexcept { release(p); }
 
 namespace {
 
@@ -476,18 +446,16 @@ TEST(pth, refuses_tensors_with_wrong_arguments) {
 
 // Opens the file and reads its tensors, or is refused; in both cases within three times its size and 64 MB, the file included.
 void expect_bounded(const std::string &file) {
-    const std::size_t before = memory_now;
-    memory_peak = before;
-    try {
-        const checkpoint c = checkpoint::from_bytes(io_test::bytes_of(file), "FILE");
-        const std::size_t parsed = memory_peak - before;
-        EXPECT_LE(parsed, 2 * file.size() + (std::size_t{64} << 20));
-        std::vector<fastvit::tensor<float>> tensors;
-        for (const stored_tensor &t : c.tensors())
-            if (is_floating(t.type)) tensors.push_back(read_float(t));
-    } catch (const fastvit::error &) {
-    }
-    EXPECT_LE(memory_peak - before, 2 * file.size() + (std::size_t{64} << 20)) << "for " << file.size() << " bytes";
+    const std::size_t peak = counted_memory::peak_of([&] {
+        try {
+            const checkpoint c = checkpoint::from_bytes(io_test::bytes_of(file), "FILE");
+            std::vector<fastvit::tensor<float>> tensors;
+            for (const stored_tensor &t : c.tensors())
+                if (is_floating(t.type)) tensors.push_back(read_float(t));
+        } catch (const fastvit::error &) {
+        }
+    });
+    EXPECT_LE(peak, 2 * file.size() + (std::size_t{64} << 20)) << "for " << file.size() << " bytes";
 }
 
 std::string repeat(const std::string &part, std::size_t count) {

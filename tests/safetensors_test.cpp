@@ -4,6 +4,7 @@
 #include "io_test_files.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
 #include <cstdint>
@@ -337,6 +338,21 @@ TEST(safetensors, refuses_more_tensors_than_anybody_has) {
     expect_refused(safetensors(header + "}}"), {"__metadata__", "more than 65536 entries"});
 }
 
+TEST(safetensors, refuses_names_and_types_that_are_too_long) {
+    const auto named = [](std::size_t length) {
+        return safetensors("{\"" + std::string(length, 'n') + R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})");
+    };
+    EXPECT_EQ(parse(named(longest_name)).tensors().size(), 1u);
+    expect_refused(named(longest_name + 1), {"name is too long", "expected at most 256 bytes, found 257"});
+    expect_refused(named(json_reader::longest_key + 1), {"a string of at most 4096 bytes"});
+    expect_refused(named(std::size_t{1} << 20), {"a string of at most 4096 bytes"});
+    expect_refused(one("\"dtype\":\"" + std::string(5000, 'F') + "\",\"shape\":[0],\"data_offsets\":[0,0]"),
+                   {"a string of at most 4096 bytes"});
+    // A value of the metadata may be any text.
+    const std::string note(std::size_t{1} << 20, 'x');
+    EXPECT_EQ(parse(safetensors("{\"__metadata__\":{\"note\":\"" + note + "\"}}")).metadata().at("note"), note);
+}
+
 TEST(safetensors, an_error_names_the_file) {
     const io_test::temporary_directory directory;
     io_test::write_file(directory / "broken.safetensors", safetensors("{]"));
@@ -377,6 +393,31 @@ TEST(safetensors, survives_any_damage_to_the_header) {
         }
     }
     EXPECT_GT(refused, 10000);
+}
+
+// What is no checkpoint shows at its ends: a large file is refused at once.
+TEST(checkpoint, looks_at_little_of_a_large_file_that_is_none) {
+    const io_test::temporary_directory directory;
+    const auto path = directory / "garbage";
+    constexpr std::uintmax_t size = 100'000'000;
+    std::mt19937 random(5);
+    std::string noise(1000, '\0');
+    for (char &c : noise) c = static_cast<char>(random());
+    const std::string magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    for (const std::string &head : {std::string(), noise, "PK\x03\x04" + noise, magic + noise, std::string("{\"a\": [1, 2, 3"),
+                                    number<std::uint64_t>(90'000'000) + noise, number<std::uint64_t>(16) + noise}) {
+        SCOPED_TRACE(head.substr(0, 20));
+        io_test::write_file(path, head);
+        std::filesystem::resize_file(path, size); // the rest is zeros
+        const auto pages_touched = [] {
+            struct rusage use {};
+            ::getrusage(RUSAGE_SELF, &use);
+            return use.ru_minflt + use.ru_majflt;
+        };
+        const auto before = pages_touched();
+        expect_error(errc::bad_format, {"garbage: "}, [&] { checkpoint::open(path); });
+        EXPECT_LT(pages_touched() - before, 1000); // of 24415
+    }
 }
 
 // --- checkpoint

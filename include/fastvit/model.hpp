@@ -61,7 +61,7 @@ class model {
             loading::reader reader(dict);
             weights::for_each_part(reader, net, [&](const auto &part, const auto &) {
                 made->add(part);
-                source.drop_pages();
+                reader.drop_pages();
             });
             dict.expect_all_used();
             network_ = std::move(made);

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -98,9 +99,21 @@ class checkpoint {
 
     /// The file's path, or the label given; empty for a checkpoint made in memory. For messages.
     const std::string &file() const noexcept { return file_; }
-    /// See mapped_file::drop_pages(); nothing for a checkpoint in memory.
-    void drop_pages() const noexcept {
-        if (mapping_) mapping_->drop_pages();
+    /// mapped_file::drop_pages() of these tensors, if they are the file's.
+    void drop_pages(std::vector<const stored_tensor *> read) const {
+        if (!mapping_) return;
+        const std::less<> before;
+        const std::byte *const first = mapping_->bytes().data(), *const last = first + mapping_->bytes().size();
+        std::erase_if(read, [&](auto *t) { return before(t->bytes.data(), first) || !before(t->bytes.data(), last); });
+        std::sort(read.begin(), read.end(), [&](auto *a, auto *b) { return before(a->bytes.data(), b->bytes.data()); });
+        // Neighbours go together, with what is between them: each call costs as much as some pages.
+        constexpr std::ptrdiff_t near = 65536;
+        for (std::size_t i = 0; i < read.size();) {
+            const std::byte *const begin = read[i]->bytes.data(), *end = begin;
+            for (; i < read.size() && read[i]->bytes.data() - end <= near; ++i)
+                end = std::max(end, read[i]->bytes.data() + read[i]->bytes.size());
+            mapping_->drop_pages({begin, end});
+        }
     }
     /// Of the file, and of the tensors made in memory.
     std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }

@@ -86,9 +86,14 @@ class mapped_file {
     /// The file's contents, for as long as this object (or the one it was moved to) lives.
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
-    /// Takes what has been read out of the process's memory; reading it again maps it again. For a file that is read from
-    /// beginning to end, which else would all stay resident.
-    void drop_pages() const noexcept { ::madvise(const_cast<std::byte *>(bytes_.data()), bytes_.size(), MADV_DONTNEED); }
+    /// Takes the pages of `part`, which lies in bytes(), out of the process's memory; reading them again maps them again. For a
+    /// large file of which each part is read once: it would all stay resident.
+    void drop_pages(std::span<const std::byte> part) const noexcept {
+        if (part.empty()) return;
+        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        const auto begin = static_cast<std::size_t>(part.data() - bytes_.data()), first = begin / page * page;
+        ::madvise(const_cast<std::byte *>(bytes_.data()) + first, begin + part.size() - first, MADV_DONTNEED);
+    }
 
   private:
     std::span<const std::byte> bytes_;

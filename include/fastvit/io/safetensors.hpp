@@ -6,7 +6,7 @@
 #include "fastvit/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
-#include "fastvit/io/json_header.hpp"
+#include "fastvit/io/json_reader.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 #include "fastvit/tensor.hpp"
 
@@ -95,7 +95,7 @@ class safetensors_parser {
         const auto header = file_.subspan(prefix, static_cast<std::size_t>(length));
         data_ = file_.subspan(prefix + static_cast<std::size_t>(length));
 
-        json_reader json({reinterpret_cast<const char *>(header.data()), header.size()});
+        json_reader json({reinterpret_cast<const char *>(header.data()), header.size()}, " in the header");
         bool has_metadata = false;
         json.object([&](const std::string &name) {
             if (name == "__metadata__") {
@@ -120,6 +120,7 @@ class safetensors_parser {
     void read_tensor(json_reader &json, const std::string &name) {
         if (spans_.size() == max_tensors)
             throw error(errc::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
+        check_name_length(name);
         const auto wrong = [&](std::string problem) {
             return error(errc::bad_format, {.problem = std::move(problem), .tensor = name});
         };
@@ -132,7 +133,7 @@ class safetensors_parser {
             };
             if (field == "dtype") {
                 once(type);
-                type = json.string();
+                type = json.string(json_reader::longest_key);
             } else if (field == "shape") {
                 once(dims);
                 dims = read_shape(json, name);

@@ -150,8 +150,6 @@ inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, cons
         std::string_view name;
         const pickle_value *value;
     };
-    // One long name that is used again and again would take memory, and time to sort, out of all proportion.
-    constexpr std::size_t longest_name = 4096;
     std::vector<candidate> candidates;
     for (const auto &[key, value] : detail::find_state_dict(root).items) {
         const auto *name = pickle_get<std::string_view>(key);
@@ -162,10 +160,7 @@ inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, cons
             throw error(errc::bad_format,
                         {.problem = "a tensor's name is wrong", .expected = "a string", .found = describe(key)});
         }
-        if (name->size() > longest_name)
-            throw error(errc::bad_format, {.problem = "a tensor's name is too long",
-                                           .expected = "at most " + std::to_string(longest_name) + " characters",
-                                           .found = std::to_string(name->size())});
+        check_name_length(*name);
         if (candidates.size() == max_tensors)
             throw error(errc::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
         candidates.push_back({*name, &value});

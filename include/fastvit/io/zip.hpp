@@ -83,11 +83,13 @@ class zip_archive {
         const zip_directory where = find_zip_directory(file_);
         byte_reader central(file_.subspan(static_cast<std::size_t>(where.offset), static_cast<std::size_t>(where.size)),
                             "the zip directory");
-        constexpr std::uint64_t smallest = 46;
-        if (where.entries > where.size / smallest)
-            throw error(errc::bad_format, {.problem = "zip: the directory is too short for its entries",
+        // Without their names, records of the directory and local headers, of which none overlap.
+        constexpr std::uint64_t smallest = 46, smallest_local = 30;
+        if (where.entries > where.size / smallest || where.entries > where.offset / smallest_local)
+            throw error(errc::bad_format, {.problem = "zip: the archive is too short for its entries",
                                            .expected = std::to_string(where.entries) + " entries",
-                                           .found = std::to_string(where.size) + " bytes"});
+                                           .found = std::to_string(where.size) + " bytes of directory, " +
+                                                    std::to_string(where.offset) + " before it"});
         // An index of 32 bits suffices for archives up to 300 GB.
         if (where.entries >= detail::see_zip64_32) throw detail::zip_error("too many entries", errc::unsupported);
         entries_.reserve(static_cast<std::size_t>(where.entries));

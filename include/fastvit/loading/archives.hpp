@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fastvit::inline FASTVIT_ABI {
@@ -51,6 +52,7 @@ class reader : public name_scope {
                                                .tensor = stored->name,
                                                .file = dict_.source().file()});
         out = io::view_float(*stored);
+        read_.push_back(stored);
     }
 
     void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) {
@@ -68,8 +70,12 @@ class reader : public name_scope {
     bool folded(const std::optional<weights::conv> &) const { return dict_.any_with_prefix(full("reparam_conv.")); }
     bool present(std::string_view name, bool) const { return dict_.any_with_prefix(full(name) + "."); }
 
+    /// checkpoint::drop_pages() of the tensors that were read since the last call.
+    void drop_pages() { dict_.source().drop_pages(std::exchange(read_, {})); }
+
   private:
     state_dict &dict_;
+    std::vector<const io::stored_tensor *> read_;
 };
 
 /// A tensor that a network has.

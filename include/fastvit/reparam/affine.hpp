@@ -26,7 +26,7 @@ inline auto rows_to_double(const tensor<float> &t) {
 
 /// Rounded to float32, once, at the end of a fold. `values` is an array of dims.count() elements, its rows the first dimension.
 template <class Values> tensor<float> to_float(const Values &values, const shape &dims) {
-    tensor<float> t(dims);
+    auto t = tensor<float>::uninitialised(dims);
     if constexpr (Values::ColsAtCompileTime == 1)
         Eigen::Map<Eigen::ArrayXf>(t.data(), t.count()) = values.template cast<float>();
     else

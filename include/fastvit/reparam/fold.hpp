@@ -111,8 +111,9 @@ inline weights::conv fold_layer_scale(const weights::conv &w, const tensor<float
 /// A per-channel affine map before a matrix without bias, W (x * scale + shift): attention's norm into qkv. The matrix [rows,
 /// cols] gains a bias [rows].
 inline weights::conv fold_input_affine(const tensor<float> &w, const affine &norm) {
-    const matrix before = rows_to_double(w);
-    const vector bias = (before.matrix() * norm.shift.matrix()).array();
+    const auto before = rows_to_double(w); // row by row: the whole in double would be the largest piece of memory of a load
+    vector bias(w.dim(0));
+    for (index row = 0; row < w.dim(0); ++row) bias(row) = (before.row(row).transpose() * norm.shift).sum();
     return {to_float(before.rowwise() * norm.scale.transpose(), w.dims()), to_float(bias, {w.dim(0)})};
 }
 

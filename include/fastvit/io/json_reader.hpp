@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The JSON of a safetensors header, and no more of JSON than that: objects, arrays, strings and natural numbers.
+// JSON, strictly and from front to back: the headers of safetensors files and timm's configurations.
 //
 // A general library is no use here, because it accepts what a loader of untrusted files must refuse: of a name that is there
 // twice it keeps the first or the last (so that two programs see two different files), it reads -1, 1.0 and 1e3 as numbers that
@@ -12,10 +12,13 @@
 #include "fastvit/error.hpp"
 #include "fastvit/io/utf8.hpp"
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 
 namespace fastvit::inline FASTVIT_ABI {
 namespace io {
@@ -27,9 +30,14 @@ class json_reader {
     /// No size or offset in a header is larger; 2^48 bytes are beyond any file, and below it neither double nor product is
     /// inexact.
     static constexpr std::uint64_t largest_integer = std::uint64_t{1} << 48;
+    /// Bytes of an object's key. Keys go into messages, and a message is copied more than once.
+    static constexpr std::size_t longest_key = 4096;
+    /// Arrays and objects inside one another, in a value that is skipped.
+    static constexpr int deepest = 64;
 
-    /// Throws `bad_format` unless `text`, which must outlive the reader, is UTF-8.
-    explicit json_reader(std::string_view text) : text_(text) {
+    /// Throws `bad_format` unless `text`, which must outlive the reader, is UTF-8. `where` says in messages whose text it is,
+    /// such as " in the header".
+    explicit json_reader(std::string_view text, std::string_view where = "") : text_(text), where_(where) {
         at_ = find_invalid_utf8(text);
         if (at_ != text.size()) throw wrong("UTF-8", "a byte that is not");
         at_ = 0;
@@ -40,7 +48,7 @@ class json_reader {
         expect('{', "an object");
         if (accept('}')) return;
         do {
-            const std::string key = string();
+            const std::string key = string(longest_key);
             expect(':', "':'");
             member(key);
         } while (accept(','));
@@ -56,8 +64,8 @@ class json_reader {
         expect(']', "',' or ']'");
     }
 
-    /// A string, unescaped.
-    std::string string() {
+    /// A string, unescaped, of at most that many bytes.
+    std::string string(std::size_t longest = std::string_view::npos) {
         expect('"', "a string");
         std::string result;
         for (;;) {
@@ -65,11 +73,14 @@ class json_reader {
             while (at_ != text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&
                    static_cast<unsigned char>(text_[at_]) >= 0x20)
                 ++at_;
+            if (at_ - begin > longest - result.size())
+                throw wrong("a string of at most " + std::to_string(longest) + " bytes", "a longer one");
             result.append(text_, begin, at_ - begin);
             if (at_ == text_.size()) throw wrong("'\"'", here());
             if (text_[at_] != '"' && text_[at_] != '\\') throw wrong("an escaped control character", "a bare one");
             if (text_[at_++] == '"') return result;
             escape(result);
+            if (result.size() > longest) throw wrong("a string of at most " + std::to_string(longest) + " bytes", "a longer one");
         }
     }
 
@@ -90,6 +101,32 @@ class json_reader {
         return value;
     }
 
+    /// Any number that a double can hold.
+    double number() {
+        skip_space();
+        const std::size_t begin = at_;
+        skip_number();
+        double value = 0;
+        const auto [end, code] = std::from_chars(text_.data() + begin, text_.data() + at_, value);
+        if (code != std::errc{} || end != text_.data() + at_) throw wrong("a number that a double can hold", "another");
+        return value;
+    }
+
+    /// `null`, if it is what comes.
+    bool null() {
+        skip_space();
+        if (!text_.substr(at_).starts_with("null")) return false;
+        at_ += 4;
+        return true;
+    }
+
+    /// Whether an array, or an object, is what comes.
+    bool at_array() noexcept { return at('['); }
+    bool at_object() noexcept { return at('{'); }
+
+    /// A value of any kind, not looked at, but checked like the others.
+    void skip() { skip(deepest); }
+
     /// The end of the text.
     void end() {
         skip_space();
@@ -102,14 +139,52 @@ class json_reader {
     void skip_space() noexcept {
         while (at_ != text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
     }
-    bool accept(char c) noexcept {
+    bool at(char c) noexcept {
         skip_space();
-        if (at_ == text_.size() || text_[at_] != c) return false;
+        return at_ != text_.size() && text_[at_] == c;
+    }
+    bool accept(char c) noexcept {
+        if (!at(c)) return false;
         ++at_;
         return true;
     }
     void expect(char c, const char *meaning) {
         if (!accept(c)) throw wrong(meaning, here());
+    }
+
+    void skip(int depth) {
+        const bool array_comes = at('['), object_comes = at('{');
+        if ((array_comes || object_comes) && depth == 0)
+            throw wrong("at most " + std::to_string(deepest) + " arrays and objects inside one another", "another");
+        if (array_comes) return array([&] { skip(depth - 1); });
+        if (object_comes) return object([&](const std::string &) { skip(depth - 1); });
+        if (at('"')) return void(string());
+        for (const std::string_view word : {"null", "true", "false"})
+            if (text_.substr(at_).starts_with(word)) return void(at_ += word.size());
+        skip_number();
+    }
+
+    // JSON's grammar, which from_chars() does not hold to: -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
+    void skip_number() {
+        const auto digits = [&] {
+            if (at_ == text_.size() || !is_digit(text_[at_])) throw wrong("a number", here());
+            while (at_ != text_.size() && is_digit(text_[at_])) ++at_;
+        };
+        const auto next_is = [&](std::string_view set) { return at_ != text_.size() && set.find(text_[at_]) != set.npos; };
+        if (next_is("-")) ++at_;
+        const bool leading_zero = next_is("0");
+        const std::size_t begin = at_;
+        digits();
+        if (leading_zero && at_ - begin > 1) throw wrong("a number", "a leading zero");
+        if (next_is(".")) {
+            ++at_;
+            digits();
+        }
+        if (next_is("eE")) {
+            ++at_;
+            if (next_is("+-")) ++at_;
+            digits();
+        }
     }
 
     void escape(std::string &result) {
@@ -153,12 +228,12 @@ class json_reader {
 
     error wrong(std::string expected, std::string found) const {
         return {errc::bad_format,
-                {.problem = "bad JSON in the header at byte " + std::to_string(at_),
+                {.problem = "bad JSON" + std::string(where_) + " at byte " + std::to_string(at_),
                  .expected = std::move(expected),
                  .found = std::move(found)}};
     }
 
-    std::string_view text_;
+    std::string_view text_, where_;
     std::size_t at_ = 0;
 };
 

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// How much memory a model's weights will take, before any is allocated: no file may ask for much more than its own size.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/kernels/contract.hpp"
+#include "fastvit/loading/archives.hpp"
+#include "fastvit/loading/state_dict.hpp"
+#include "fastvit/weights.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace fastvit::inline FASTVIT_ABI {
+namespace loading {
+
+/// Adds up what the tensors of the parts it describes will take. A tensor that is not there, or of another shape, takes nothing:
+/// reading ends there.
+class memory_counter : public name_scope {
+  public:
+    explicit memory_counter(const state_dict &dict) : dict_(dict) {}
+
+    void tensor(std::string_view leaf, const fastvit::tensor<float> &, const shape &dims) {
+        const io::stored_tensor *const stored = dict_.find(full(leaf));
+        if (!stored || !(stored->dims == dims) || dims.count() == 0) return;
+        const index rows = dims[0], columns = dims.count() / rows;
+        // Outputs are padded: the rows, those of a transposed matrix in its columns.
+        index packed = kernels::padded_channels(rows) * columns;
+        if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
+        packed_ += in_bytes(packed);
+        part_ += in_bytes(dims.count()) + stored->bytes.size();
+        largest_ = std::max(largest_, in_bytes(dims.count()));
+    }
+    void variance(std::string_view leaf, const fastvit::tensor<float> &t, const shape &dims) { tensor(leaf, t, dims); }
+    void counter(std::string_view) {}
+    bool folded(const std::optional<weights::conv> &) const { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool present(std::string_view name, bool) const { return dict_.any_with_prefix(full(name) + "."); }
+
+    /// The tensors since the last call belong together: while they are packed, all of them are there as the file has them and as
+    /// float32, and while they are folded, one of them in double twice.
+    void end_part(bool folds) {
+        temporary_ = std::max(temporary_, part_ + (folds ? 4 * largest_ : 0));
+        part_ = largest_ = 0;
+    }
+
+    /// Bytes of the packed weights and of the largest part's temporaries.
+    std::uint64_t total() const noexcept { return packed_ + temporary_; }
+
+  private:
+    static std::uint64_t in_bytes(index floats) noexcept { return static_cast<std::uint64_t>(floats) * sizeof(float); }
+
+    const state_dict &dict_;
+    std::uint64_t packed_ = 0, temporary_ = 0, part_ = 0, largest_ = 0;
+};
+
+/// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
+/// are 2 n.
+constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
+
+/// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB.
+inline constexpr std::uint64_t allocator_slack = std::uint64_t{16} << 20;
+
+/// Bytes that making a model of these tensors takes, but for allocator_slack.
+inline std::uint64_t memory_needed(const state_dict &dict, const architecture &net) {
+    memory_counter count(dict);
+    weights::for_each_part(count, net, [&]<class Part>(const Part &, const auto &) {
+        count.end_part(!std::is_same_v<Part, weights::linear>); // of many classes, it may be most of the network
+    });
+    constexpr std::uint64_t list_entry = 512; // a tensor's name in two spellings, and where it is
+    return count.total() + list_entry * dict.source().tensors().size();
+}
+
+/// Throws `unsupported` for a network whose weights would take more than most_memory(). Networks of a usual width take little
+/// more than their float32 weights; padding can make sixteen times of a layer with one output, and views of one storage a network
+/// out of nothing.
+inline void check_memory(const state_dict &dict, const architecture &net) {
+    const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
+    const std::uint64_t most = most_memory(dict.source().size_in_bytes());
+    if (needed > most)
+        throw error(errc::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
+                                        .expected = "at most " + std::to_string(most >> 20) + " MB",
+                                        .found = std::to_string(needed >> 20) + " MB"});
+}
+
+} // namespace loading
+} // namespace fastvit::inline FASTVIT_ABI
