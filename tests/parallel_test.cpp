@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Labels: threads
+// Labels: threads portable
 #include "fastvit/parallel.hpp"
 
 #include "sanitized.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every fold against the train-time block that it replaces. Both run in double, so the only difference allowed is the rounding of
 // the folded weights to float32: half a unit of each.
+// Labels: portable
 #include "fastvit/reparam/fold.hpp"
 
 #include "reference_blocks.hpp"
