@@ -156,13 +156,13 @@ template <class T> maps<T> forward(const maps<T> &x, const weights::position &w)
 template <class T> maps<T> forward(const maps<T> &x, const weights::head_conv &w) { return gelu_of(forward(x, w.conv)); }
 
 /// Fills weights that are described to it: the train-time form, of a size that keeps activations near 1.
-class random_archive {
+class random_archive final : public weights::archive {
   public:
     /// `branches`: of each MobileOne block.
     explicit random_archive(random_source &random, index branches = 1) : random_(random), branches_(branches) {}
 
-    void tensor(const std::string &name, fastvit::tensor<float> &t, const fastvit::shape &dims) {
-        if (name == "gamma")
+    void tensor(std::string_view name, fastvit::tensor<float> &t, const fastvit::shape &dims) override {
+        if (name.ends_with("gamma"))
             fill(t, dims, -1.5F, 1.5F); // layer scale
         else if (dims.rank() > 1)
             fill_kernel(t, dims);
@@ -171,11 +171,13 @@ class random_archive {
         else
             fill(t, dims, -0.5F, 0.5F);
     }
-    void variance(const std::string &, fastvit::tensor<float> &t, const fastvit::shape &dims) { fill(t, dims, 0.25F, 2); }
-    void counter(const char *) {}
-    template <class F> void in(const std::string &, F &&f) { f(); }
-    bool folded(const std::optional<weights::conv> &) const { return false; }
-    bool present(const std::string &number, bool) const { return std::stol(number) < branches_; }
+    void variance(std::string_view, fastvit::tensor<float> &t, const fastvit::shape &dims) override { fill(t, dims, 0.25F, 2); }
+    void counter(std::string_view) override {}
+    bool folded(const std::optional<weights::conv> &) const override { return false; }
+    // Asked of conv_kxk.1, conv_kxk.2, ...
+    bool present(std::string_view name, bool) const override {
+        return std::stol(std::string(name.substr(name.rfind('.') + 1))) < branches_;
+    }
 
   private:
     void fill(fastvit::tensor<float> &t, const fastvit::shape &dims, float low, float high) {

@@ -193,38 +193,30 @@ TEST_F(reparam_test, a_steep_rep_mixer_keeps_its_digits) {
 
 // --- parts ----------------------------------------------------------------------------------------------------------------
 
-/// What describe() says a struct holds: names and values.
-class listing {
+/// The values of all tensors of a struct, by name.
+using listing = std::map<std::string, std::vector<float>>;
+
+class listing_archive final : public weights::archive {
   public:
-    void tensor(const std::string &name, const fastvit::tensor<float> &t, const fastvit::shape &dims) {
-        EXPECT_EQ(t.dims(), dims) << prefix_ + name;
-        tensors[prefix_ + name].assign(t.span().begin(), t.span().end());
+    void tensor(std::string_view name, fastvit::tensor<float> &t, const fastvit::shape &dims) override {
+        EXPECT_EQ(t.dims(), dims) << full(name);
+        tensors[full(name)].assign(t.span().begin(), t.span().end());
     }
-    void variance(const std::string &name, const fastvit::tensor<float> &t, const fastvit::shape &dims) { tensor(name, t, dims); }
-    void counter(const char *) {}
-    template <class F> void in(const std::string &name, F &&f) {
-        const std::string outer = prefix_;
-        prefix_ += name + ".";
-        f();
-        prefix_ = outer;
-    }
-    bool folded(const std::optional<weights::conv> &conv) const { return conv.has_value(); }
-    bool present(const std::string &, bool now) const { return now; }
+    void counter(std::string_view) override {}
+    bool folded(const std::optional<weights::conv> &held) const override { return held.has_value(); }
+    bool present(std::string_view, bool held) const override { return held; }
 
-    bool has(const std::string &part) const {
-        return std::any_of(tensors.begin(), tensors.end(), [&](const auto &t) { return t.first.find(part) != t.first.npos; });
-    }
-
-    std::map<std::string, std::vector<float>> tensors;
-
-  private:
-    std::string prefix_;
+    listing tensors;
 };
 
 template <class W, class... Extent> listing list(W &w, const Extent &...extent) {
-    listing all;
+    listing_archive all;
     describe(all, w, extent...);
-    return all;
+    return all.tensors;
+}
+
+bool has(const listing &tensors, const std::string &part) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const auto &t) { return t.first.find(part) != t.first.npos; });
 }
 
 const char *const train_time_names[] = {"conv_kxk",   "conv_scale", "identity",  "large_conv",
@@ -238,18 +230,18 @@ void expect_part(const W &w, const maps<double> &x, Forward &&run, const Extent 
     const maps<double> expected = run(x, w);
     EXPECT_TRUE(near(expected, run(x, folded), 64 * unit * reference::largest(expected.values)));
     const listing once = list(folded, extent...);
-    EXPECT_TRUE(once.has("reparam_conv"));
-    for (const char *const name : train_time_names) EXPECT_FALSE(once.has(name)) << name;
+    EXPECT_TRUE(has(once, "reparam_conv"));
+    for (const char *const name : train_time_names) EXPECT_FALSE(has(once, name)) << name;
 
     W original = w;
     const listing before = list(original, extent...);
-    for (const auto &[name, values] : once.tensors) {
+    for (const auto &[name, values] : once) {
         if (name.find("reparam_conv") != name.npos) continue;
-        EXPECT_EQ(before.tensors.at(name), values) << name;
+        EXPECT_EQ(before.at(name), values) << name;
     }
 
     reparam::fold_part(folded);
-    EXPECT_EQ(list(folded, extent...).tensors, once.tensors) << "folding twice";
+    EXPECT_EQ(list(folded, extent...), once) << "folding twice";
 }
 
 /// Two stages; the second's patch embedding has a squeeze and excite.
@@ -296,7 +288,7 @@ TEST_F(reparam_test, fold_part_leaves_attention_alone) {
         auto w = random_weights<weights::attention_block>(random, 1, stage);
         const listing before = list(w, stage);
         reparam::fold_part(w);
-        EXPECT_EQ(list(w, stage).tensors, before.tensors);
+        EXPECT_EQ(list(w, stage), before);
     }
 }
 

@@ -2,23 +2,18 @@
 // The network's parameters as a checkpoint holds them: one struct per block, in the train-time form, the folded form, or both
 // kinds side by side in different blocks.
 //
-// describe() lists the tensors of a struct by name and shape, once; reading, writing and listing are archives that it is given:
-//
-//     archive.tensor(name, tensor, shape)      one tensor of parameters
-//     archive.variance(name, tensor, shape)    the same, of values that cannot be negative
-//     archive.counter(name)                    a BatchNorm's num_batches_tracked, which inference does not use
-//     archive.in(name, f)                      f() with the names inside `name.`
-//     archive.folded(conv)                     whether the block at this place is folded (conv: what the struct holds)
-//     archive.present(name, now)               whether there is anything inside `name.` (now: whether the struct holds it)
-//
+// describe() lists the tensors of a struct by name and shape, once; reading, writing and listing are archives that it is given.
 // Names are timm's; io/names.hpp knows the other spellings.
 #pragma once
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/tensor.hpp"
 
+#include <array>
+#include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -147,7 +142,51 @@ struct linear {
     bool transposed = false;
 };
 
-template <class Archive> void describe(Archive &ar, batch_norm &w, index channels) {
+/// What describe() tells of a struct's tensors, by the names that they have inside it.
+class archive {
+  public:
+    archive() = default;
+    archive(const archive &) = delete;
+    archive &operator=(const archive &) = delete;
+    virtual ~archive() = default;
+
+    /// A tensor of parameters.
+    virtual void tensor(std::string_view name, fastvit::tensor<float> &values, const shape &dims) = 0;
+    /// The same, of values that cannot be negative.
+    virtual void variance(std::string_view name, fastvit::tensor<float> &values, const shape &dims) {
+        tensor(name, values, dims);
+    }
+    /// A BatchNorm's num_batches_tracked, which inference does not use.
+    virtual void counter(std::string_view name) = 0;
+    /// Whether the block at this place is folded; `held`: its folded convolution, if the struct holds one.
+    virtual bool folded(const std::optional<conv> &held) const = 0;
+    /// Whether there is anything inside `name.`; `held`: whether the struct holds it.
+    virtual bool present(std::string_view name, bool held) const = 0;
+
+    /// The archive, with all names inside `name.` until the result's end.
+    class inside {
+      public:
+        inside(archive &ar, std::string_view name) : archive_(ar), outer_(ar.path_.size()) { (ar.path_ += name) += '.'; }
+        inside(const inside &) = delete;
+        inside &operator=(const inside &) = delete;
+        ~inside() { archive_.path_.resize(outer_); }
+        operator archive &() const noexcept { return archive_; }
+
+      private:
+        archive &archive_;
+        std::size_t outer_;
+    };
+    inside in(std::string_view name) { return {*this, name}; }
+
+  protected:
+    /// A tensor's whole name.
+    std::string full(std::string_view name) const { return path_ + std::string(name); }
+
+  private:
+    std::string path_;
+};
+
+inline void describe(archive &ar, batch_norm &w, index channels) {
     ar.tensor("weight", w.weight, {channels});
     ar.tensor("bias", w.bias, {channels});
     ar.tensor("running_mean", w.running_mean, {channels});
@@ -155,55 +194,55 @@ template <class Archive> void describe(Archive &ar, batch_norm &w, index channel
     ar.counter("num_batches_tracked");
 }
 
-template <class Archive> void describe(Archive &ar, layer_norm &w, index channels) {
+inline void describe(archive &ar, layer_norm &w, index channels) {
     ar.tensor("weight", w.weight, {channels});
     ar.tensor("bias", w.bias, {channels});
 }
 
-template <class Archive> void describe(Archive &ar, conv &w, const conv_shape &dims) {
+inline void describe(archive &ar, conv &w, const conv_shape &dims) {
     ar.tensor("weight", w.kernel, dims.kernel_dims());
     ar.tensor("bias", w.bias, {dims.out});
 }
 
-template <class Archive> void describe(Archive &ar, conv_bn &w, const conv_shape &dims) {
-    ar.in("conv", [&] { ar.tensor("weight", w.kernel, dims.kernel_dims()); });
-    ar.in("bn", [&] { describe(ar, w.bn, dims.out); });
+inline void describe(archive &ar, conv_bn &w, const conv_shape &dims) {
+    ar.tensor("conv.weight", w.kernel, dims.kernel_dims());
+    describe(ar.in("bn"), w.bn, dims.out);
 }
 
-template <class Archive> void describe(Archive &ar, squeeze_excite &w, index channels, index reduced) {
-    ar.in("fc1", [&] { describe(ar, w.reduce, {.in = channels, .out = reduced}); });
-    ar.in("fc2", [&] { describe(ar, w.expand, {.in = reduced, .out = channels}); });
+inline void describe(archive &ar, squeeze_excite &w, index channels, index reduced) {
+    describe(ar.in("fc1"), w.reduce, {.in = channels, .out = reduced});
+    describe(ar.in("fc2"), w.expand, {.in = reduced, .out = channels});
 }
 
 /// An optional part: there if `wanted`, else not looked for.
-template <class Archive, class T, class... Extent>
-void describe_if(Archive &ar, bool wanted, const char *name, std::optional<T> &part, const Extent &...extent) {
+template <class T, class... Extent>
+void describe_if(archive &ar, bool wanted, const char *name, std::optional<T> &part, const Extent &...extent) {
     if (!wanted) return;
     if (!part) part.emplace();
-    ar.in(name, [&] { describe(ar, *part, extent...); });
+    describe(ar.in(name), *part, extent...);
 }
 
 /// `scale_branch`: the train-time form has a 1 x 1 branch. `reduced`: channels inside the squeeze and excite, 0 without one.
-template <class Archive> void describe(Archive &ar, mobile_one &w, const conv_shape &dims, bool scale_branch, index reduced = 0) {
+inline void describe(archive &ar, mobile_one &w, const conv_shape &dims, bool scale_branch, index reduced = 0) {
     w.dims = dims;
     describe_if(ar, reduced > 0, "se", w.attention, dims.out, reduced);
     const bool folded = ar.folded(w.folded);
     describe_if(ar, folded, "reparam_conv", w.folded, dims);
     if (folded) return;
     describe_if(ar, dims.in == dims.out && dims.stride == 1, "identity", w.identity, dims.out);
-    ar.in("conv_kxk", [&] {
-        // One branch at least: without any, the first is what the archive will miss.
-        for (std::size_t i = 0; i == 0 || ar.present(std::to_string(i), i < w.convs.size()); ++i) {
-            if (i >= w.convs.size()) w.convs.emplace_back();
-            ar.in(std::to_string(i), [&] { describe(ar, w.convs[i], dims); });
-        }
-    });
+    // One branch at least: without any, the first is what the archive will miss.
+    for (std::size_t i = 0;; ++i) {
+        const std::string name = "conv_kxk." + std::to_string(i);
+        if (i > 0 && !ar.present(name, i < w.convs.size())) break;
+        if (i >= w.convs.size()) w.convs.emplace_back();
+        describe(ar.in(name), w.convs[i], dims);
+    }
     conv_shape point = dims;
     point.kernel = 1;
     describe_if(ar, scale_branch && dims.kernel > 1, "conv_scale", w.scale, point);
 }
 
-template <class Archive> void describe(Archive &ar, large_kernel &w, const conv_shape &dims, index reduced) {
+inline void describe(archive &ar, large_kernel &w, const conv_shape &dims, index reduced) {
     w.dims = dims;
     const bool folded = ar.folded(w.folded);
     describe_if(ar, folded, "reparam_conv", w.folded, dims);
@@ -215,56 +254,50 @@ template <class Archive> void describe(Archive &ar, large_kernel &w, const conv_
 }
 
 /// The patch embedding before stage `s` of `net`, s > 0. Its squeeze and excite reduces to a quarter.
-template <class Archive> void describe(Archive &ar, patch_embed &w, const architecture &net, std::size_t s) {
+inline void describe(archive &ar, patch_embed &w, const architecture &net, std::size_t s) {
     const stage_architecture &stage = net.stages[s];
     const index in = net.stages[s - 1].channels, out = stage.channels;
-    ar.in("proj", [&] {
-        const conv_shape spatial{.in = in, .out = out, .kernel = 7, .stride = 2, .depthwise = true};
-        ar.in("0", [&] { describe(ar, w.spatial, spatial, stage.downsample_squeeze_excite ? out / 4 : 0); });
-        ar.in("1", [&] { describe(ar, w.pointwise, {.in = out, .out = out}, false); });
-    });
+    const conv_shape spatial{.in = in, .out = out, .kernel = 7, .stride = 2, .depthwise = true};
+    describe(ar.in("proj.0"), w.spatial, spatial, stage.downsample_squeeze_excite ? out / 4 : 0);
+    describe(ar.in("proj.1"), w.pointwise, {.in = out, .out = out}, false);
 }
 
-template <class Archive> void describe(Archive &ar, rep_mixer &w, index channels) {
+inline void describe(archive &ar, rep_mixer &w, index channels) {
     w.channels = channels;
     const conv_shape dims{.in = channels, .out = channels, .kernel = 3, .depthwise = true};
     const bool folded = ar.folded(w.folded);
     describe_if(ar, folded, "reparam_conv", w.folded, dims);
     if (folded) return;
-    ar.in("norm", [&] { ar.in("identity", [&] { describe(ar, w.norm, channels); }); });
-    ar.in("mixer", [&] { describe(ar, w.mixer, dims, true); });
-    ar.in("layer_scale", [&] { ar.tensor("gamma", w.layer_scale, {channels, 1, 1}); });
+    describe(ar.in("norm.identity"), w.norm, channels);
+    describe(ar.in("mixer"), w.mixer, dims, true);
+    ar.tensor("layer_scale.gamma", w.layer_scale, {channels, 1, 1});
 }
 
-template <class Archive> void describe(Archive &ar, conv_ffn &w, index channels, index hidden) {
-    ar.in("conv", [&] { describe(ar, w.spatial, {.in = channels, .out = channels, .kernel = 7, .depthwise = true}); });
-    ar.in("fc1", [&] { describe(ar, w.fc1, {.in = channels, .out = hidden}); });
-    ar.in("fc2", [&] { describe(ar, w.fc2, {.in = hidden, .out = channels}); });
+inline void describe(archive &ar, conv_ffn &w, index channels, index hidden) {
+    describe(ar.in("conv"), w.spatial, {.in = channels, .out = channels, .kernel = 7, .depthwise = true});
+    describe(ar.in("fc1"), w.fc1, {.in = channels, .out = hidden});
+    describe(ar.in("fc2"), w.fc2, {.in = hidden, .out = channels});
 }
 
-template <class Archive> void describe(Archive &ar, rep_mixer_block &w, const stage_architecture &stage) {
-    ar.in("token_mixer", [&] { describe(ar, w.mixer, stage.channels); });
-    ar.in("mlp", [&] { describe(ar, w.ffn, stage.channels, stage.hidden); });
-    ar.in("layer_scale", [&] { ar.tensor("gamma", w.layer_scale, {stage.channels, 1, 1}); });
+inline void describe(archive &ar, rep_mixer_block &w, const stage_architecture &stage) {
+    describe(ar.in("token_mixer"), w.mixer, stage.channels);
+    describe(ar.in("mlp"), w.ffn, stage.channels, stage.hidden);
+    ar.tensor("layer_scale.gamma", w.layer_scale, {stage.channels, 1, 1});
 }
 
-template <class Archive> void describe(Archive &ar, attention_block &w, const stage_architecture &stage) {
+inline void describe(archive &ar, attention_block &w, const stage_architecture &stage) {
     const index c = stage.channels;
     if (stage.norm == attention_norm::layer_norm && w.norm.index() == 0) w.norm.emplace<layer_norm>();
-    ar.in("norm", [&] { std::visit([&](auto &norm) { describe(ar, norm, c); }, w.norm); });
-    ar.in("token_mixer", [&] {
-        ar.in("qkv", [&] { ar.tensor("weight", w.mixer.qkv, {3 * c, c}); });
-        ar.in("proj", [&] {
-            ar.tensor("weight", w.mixer.proj.kernel, {c, c});
-            ar.tensor("bias", w.mixer.proj.bias, {c});
-        });
-    });
-    ar.in("layer_scale_1", [&] { ar.tensor("gamma", w.layer_scale_1, {c, 1, 1}); });
-    ar.in("mlp", [&] { describe(ar, w.ffn, c, stage.hidden); });
-    ar.in("layer_scale_2", [&] { ar.tensor("gamma", w.layer_scale_2, {c, 1, 1}); });
+    std::visit([&](auto &norm) { describe(ar.in("norm"), norm, c); }, w.norm);
+    ar.tensor("token_mixer.qkv.weight", w.mixer.qkv, {3 * c, c});
+    ar.tensor("token_mixer.proj.weight", w.mixer.proj.kernel, {c, c});
+    ar.tensor("token_mixer.proj.bias", w.mixer.proj.bias, {c});
+    ar.tensor("layer_scale_1.gamma", w.layer_scale_1, {c, 1, 1});
+    describe(ar.in("mlp"), w.ffn, c, stage.hidden);
+    ar.tensor("layer_scale_2.gamma", w.layer_scale_2, {c, 1, 1});
 }
 
-template <class Archive> void describe(Archive &ar, position &w, index channels) {
+inline void describe(archive &ar, position &w, index channels) {
     w.channels = channels;
     const conv_shape dims{.in = channels, .out = channels, .kernel = 7, .depthwise = true};
     const bool folded = ar.folded(w.folded);
@@ -272,21 +305,21 @@ template <class Archive> void describe(Archive &ar, position &w, index channels)
     describe_if(ar, !folded, "pos_enc", w.encoding, dims);
 }
 
-template <class Archive> void describe(Archive &ar, stem &w, const architecture &net) {
+inline void describe(archive &ar, stem &w, const architecture &net) {
     const index c = net.stages[0].channels;
     const bool scale = net.stem_scale_branch;
-    ar.in("0", [&] { describe(ar, w.convs[0], {.in = net.in_channels, .out = c, .kernel = 3, .stride = 2}, scale); });
-    ar.in("1", [&] { describe(ar, w.convs[1], {.in = c, .out = c, .kernel = 3, .stride = 2, .depthwise = true}, scale); });
-    ar.in("2", [&] { describe(ar, w.convs[2], {.in = c, .out = c}, false); });
+    describe(ar.in("0"), w.convs[0], {.in = net.in_channels, .out = c, .kernel = 3, .stride = 2}, scale);
+    describe(ar.in("1"), w.convs[1], {.in = c, .out = c, .kernel = 3, .stride = 2, .depthwise = true}, scale);
+    describe(ar.in("2"), w.convs[2], {.in = c, .out = c}, false);
 }
 
 /// The squeeze and excite of the head reduces to a sixteenth.
-template <class Archive> void describe(Archive &ar, head_conv &w, const architecture &net) {
+inline void describe(archive &ar, head_conv &w, const architecture &net) {
     const conv_shape dims{.in = net.stages.back().channels, .out = net.head_channels, .kernel = 3, .depthwise = true};
     describe(ar, w.conv, dims, true, net.head_channels / 16);
 }
 
-template <class Archive> void describe(Archive &ar, linear &w, index in, index out, linear_form form = linear_form::biased) {
+inline void describe(archive &ar, linear &w, index in, index out, linear_form form = linear_form::biased) {
     w.transposed = form == linear_form::transposed;
     if (w.transposed)
         ar.tensor("proj", w.weight, {in, out});
@@ -299,11 +332,9 @@ template <class Archive> void describe(Archive &ar, linear &w, index in, index o
 /// `ar`, is a stem, patch_embed, position, rep_mixer_block, attention_block, batch_norm (of a fork feature, after what it
 /// normalises), head_conv or linear, and describe_to(archive, w) describes it to another archive, under the same names. Parts
 /// come one at a time, so that loading holds the weights of one.
-template <class Archive, class Visitor> void for_each_part(Archive &ar, const architecture &net, Visitor &&visit) {
+template <class Visitor> void for_each_part(archive &ar, const architecture &net, Visitor &&visit) {
     const auto give = [&]<class Part, class... Extent>(Part w, const std::string &name, const Extent &...extent) {
-        const auto describe_to = [&](auto &archive, Part &part) {
-            archive.in(name, [&] { describe(archive, part, extent...); });
-        };
+        const auto describe_to = [&](archive &to, Part &part) { describe(to.in(name), part, extent...); };
         describe_to(ar, w);
         visit(w, describe_to);
     };

@@ -13,31 +13,14 @@
 namespace fastvit::inline FASTVIT_ABI {
 namespace loading {
 
-/// The names that describe() is inside of.
-class name_scope {
-  public:
-    template <class F> void in(std::string_view name, F &&f) {
-        const std::size_t before = path_.size();
-        (path_ += name) += '.';
-        f();
-        path_.resize(before);
-    }
-
-  protected:
-    std::string full(std::string_view leaf) const { return path_ + std::string(leaf); }
-
-  private:
-    std::string path_;
-};
-
 /// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. A block is
 /// folded if its folded convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the
 /// name as the file spells it.
-class reader : public name_scope {
+class reader final : public weights::archive {
   public:
     explicit reader(state_dict &dict) : dict_(dict) {}
 
-    void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) {
+    void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
         const std::string name = full(leaf);
         const io::stored_tensor *const stored = dict_.use(name);
         if (!stored)
@@ -55,7 +38,7 @@ class reader : public name_scope {
         read_.push_back(stored);
     }
 
-    void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) {
+    void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
         tensor(leaf, out, dims);
         for (const float v : out.span())
             if (!(v >= 0) || !std::isfinite(v))
@@ -66,9 +49,9 @@ class reader : public name_scope {
                                               .file = dict_.source().file()});
     }
 
-    void counter(std::string_view leaf) { dict_.use(full(leaf)); }
-    bool folded(const std::optional<weights::conv> &) const { return dict_.any_with_prefix(full("reparam_conv.")); }
-    bool present(std::string_view name, bool) const { return dict_.any_with_prefix(full(name) + "."); }
+    void counter(std::string_view leaf) override { dict_.use(full(leaf)); }
+    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
     /// checkpoint::drop_pages() of the tensors that were read since the last call.
     void drop_pages() { dict_.source().drop_pages(std::exchange(read_, {})); }
@@ -86,20 +69,19 @@ struct listed_tensor {
 };
 
 /// Lists the tensors of the parts it describes.
-class lister : public name_scope {
+class lister final : public weights::archive {
   public:
     /// The names of a network without weights, in the form given.
     explicit lister(bool folded) : without_weights_(true), folded_(folded) {}
     /// The tensors of parts that are there: in the form they have.
     lister() = default;
 
-    void tensor(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) {
+    void tensor(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
         list_.push_back({full(leaf), dims, without_weights_ ? nullptr : &values});
     }
-    void variance(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) { tensor(leaf, values, dims); }
-    void counter(std::string_view leaf) { list_.push_back({full(leaf), shape{}, nullptr}); }
-    bool folded(const std::optional<weights::conv> &conv) const { return without_weights_ ? folded_ : conv.has_value(); }
-    bool present(std::string_view, bool now) const { return !without_weights_ && now; }
+    void counter(std::string_view leaf) override { list_.push_back({full(leaf), shape{}, nullptr}); }
+    bool folded(const std::optional<weights::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }
+    bool present(std::string_view, bool held) const override { return !without_weights_ && held; }
 
     const std::vector<listed_tensor> &list() const noexcept { return list_; }
 

@@ -20,11 +20,11 @@ namespace loading {
 
 /// Adds up what the tensors of the parts it describes will take. A tensor that is not there, or of another shape, takes nothing:
 /// reading ends there.
-class memory_counter : public name_scope {
+class memory_counter final : public weights::archive {
   public:
     explicit memory_counter(const state_dict &dict) : dict_(dict) {}
 
-    void tensor(std::string_view leaf, const fastvit::tensor<float> &, const shape &dims) {
+    void tensor(std::string_view leaf, fastvit::tensor<float> &, const shape &dims) override {
         const io::stored_tensor *const stored = dict_.find(full(leaf));
         if (!stored || !(stored->dims == dims) || dims.count() == 0) return;
         const index rows = dims[0], columns = dims.count() / rows;
@@ -35,10 +35,9 @@ class memory_counter : public name_scope {
         part_ += in_bytes(dims.count()) + stored->bytes.size();
         largest_ = std::max(largest_, in_bytes(dims.count()));
     }
-    void variance(std::string_view leaf, const fastvit::tensor<float> &t, const shape &dims) { tensor(leaf, t, dims); }
-    void counter(std::string_view) {}
-    bool folded(const std::optional<weights::conv> &) const { return dict_.any_with_prefix(full("reparam_conv.")); }
-    bool present(std::string_view name, bool) const { return dict_.any_with_prefix(full(name) + "."); }
+    void counter(std::string_view) override {}
+    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
     /// The tensors since the last call belong together: while they are packed, all of them are there as the file has them and as
     /// float32, and while they are folded, one of them in double twice.
