@@ -33,22 +33,23 @@ class stem {
     }
 
   private:
-    // Output rows of a band. The rows of the first convolution's output that two bands share are computed twice: 1 in 2 * 4 + 1.
-    static constexpr index band = 4;
+    // Output rows of a step.
+    static constexpr index step = 4;
 
-    // Band by band, so that neither the picture in the network's layout nor the first convolution's output, four times its size,
-    // leave the cache.
+    // Step by step down a band, so that neither the picture in the network's layout nor the first convolution's output, four
+    // times its size, leave the cache. Steps share a row of the first convolution's output; bands both compute it.
     void run_fused(const context &c, const float *nchw, const extent &size, const map &out) const {
         const conv &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
         const scope s(c);
         const extent half = first.output(size);
-        const map picture_layout = layout({1, 4 * band + 3, size.width, size.channels}, 1, size.channels);
-        const map strip_layout = layout({1, 2 * band + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
+        const map picture_layout = layout({1, 4 * step + 3, size.width, size.channels}, 1, size.channels);
+        const map strip_layout = layout({1, 2 * step + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
         const index pixel = strip_layout.pixel_stride, width = out.size.width;
         const index picture_floats = kernels::padded_channels(picture_layout.floats()), strip_floats = strip_layout.floats();
-        const index floats = picture_floats + strip_floats + band * width * pixel;
+        const index floats = picture_floats + strip_floats + step * width * pixel;
         float *const scratch = c.take_scratch(floats);
-        const tiling bands = tiling::bands(out.size, band, c.workers);
+        // Two bands for each worker, but some steps each.
+        const tiling bands = tiling::bands(out.size, std::max(out.size.height / (2 * c.workers), 2 * step), c.workers);
         c.parallel(bands.count(), [&](index i, int worker) {
             const tile t = bands[i];
             float *const memory = scratch + worker * floats;
@@ -59,30 +60,35 @@ class stem {
             float *const narrow = memory + picture_floats + strip_floats;
             clear_halo(picture);
             clear_halo(strip);
-            import_rows(nchw, size, t.image, 4 * t.y - 3, 4 * t.rows + 3, picture);
             // Windows start at row 0 here: one row below what the convolutions, which pad, assume.
-            picture.origin += picture.row_stride;
-            for (index r = 0; r < 2 * t.rows + 1; ++r) {
-                const index y = 2 * t.y - 1 + r;
-                if (y < 0 || y >= half.height)
-                    std::fill_n(strip.at(0, r, 0), half.width * pixel, 0.0F);
-                else
-                    run_first(c, first, picture, {0, r, 0, 1, half.width}, strip.at(0, r, 0), pixel);
+            map picture_windows = picture, strip_windows = strip;
+            picture_windows.origin += picture.row_stride;
+            strip_windows.origin += strip.row_stride;
+            for (index y = t.y, rows = 0; y < t.y + t.rows; y += rows) {
+                if (y > t.y) std::copy_n(strip.at(0, 2 * rows, 0), half.width * pixel, strip.at(0, 0, 0));
+                rows = std::min(step, t.y + t.rows - y);
+                import_rows(nchw, size, t.image, 4 * y - 3, 4 * rows + 3, picture);
+                for (index r = y > t.y ? 1 : 0; r < 2 * rows + 1; ++r) {
+                    const index row = 2 * y - 1 + r;
+                    if (row < 0 || row >= half.height)
+                        std::fill_n(strip.at(0, r, 0), half.width * pixel, 0.0F);
+                    else
+                        run_first(c, first, picture_windows, {0, r, 0, 1, half.width}, strip.at(0, r, 0), pixel);
+                }
+                c.kernels.depthwise(
+                    depthwise_over(second.depthwise(), strip_windows, {0, 0, 0, rows, width}, narrow, pixel, width * pixel));
+                c.kernels.affine({.x = narrow,
+                                  .x_pixel = pixel,
+                                  .y = narrow,
+                                  .y_pixel = pixel,
+                                  .pixels = rows * width,
+                                  .channels = pixel,
+                                  .scale = ones_.data(),
+                                  .shift = zeros_.data(),
+                                  .act = activation::gelu});
+                for (index r = 0; r < rows; ++r)
+                    run_third(c, third, narrow + r * width * pixel, pixel, {t.image, y + r, 0, 1, width}, out);
             }
-            strip.origin += strip.row_stride;
-            c.kernels.depthwise(
-                depthwise_over(second.depthwise(), strip, {0, 0, 0, t.rows, width}, narrow, pixel, width * pixel));
-            c.kernels.affine({.x = narrow,
-                              .x_pixel = pixel,
-                              .y = narrow,
-                              .y_pixel = pixel,
-                              .pixels = t.rows * width,
-                              .channels = pixel,
-                              .scale = ones_.data(),
-                              .shift = zeros_.data(),
-                              .act = activation::gelu});
-            for (index r = 0; r < t.rows; ++r)
-                run_third(c, third, narrow + r * width * pixel, pixel, {t.image, t.y + r, 0, 1, width}, out);
         });
     }
 
