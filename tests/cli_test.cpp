@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The program `fastvit`, run as its users run it.
+#include "fastvit/cost.hpp"
 #include "fastvit/io/checkpoint.hpp"
+#include "fastvit/model.hpp"
 #include "fastvit/version.hpp"
 
 #include "io_test_files.hpp"
@@ -391,6 +393,63 @@ TEST(cli_verify, fails_where_the_results_are_no_numbers) {
     EXPECT_EQ(f.status, 1);
     EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
     EXPECT_EQ(f.out.find("agree"), f.out.npos);
+}
+
+// --- profile
+
+TEST(cli_profile, times_every_part_of_the_network) {
+    const json profile =
+        parse(fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "2", "--threads", "2", "--json"}));
+    EXPECT_EQ(profile["threads"], 2);
+    EXPECT_GT(profile["milliseconds"], 0.0);
+    EXPECT_GT(profile["peak_gflop_per_s"], 0.0);
+    std::vector<std::string> names, expected;
+    double multiply_adds = 0;
+    for (const json &part : profile["parts"]) {
+        names.push_back(part["name"]);
+        EXPECT_GT(part["milliseconds"], 0.0) << names.back();
+        multiply_adds += part["multiply_adds"].get<double>();
+    }
+    const fastvit::model net = fastvit::model::open(folded);
+    for (const fastvit::part_cost &part : fastvit::part_costs(net.net(), 64, 64)) expected.push_back(part.name);
+    EXPECT_EQ(names, expected);
+    const json info = parse(fastvit_cli({"info", "--model", folded, "--size", "64", "--json"}));
+    EXPECT_NEAR(1e-9 * multiply_adds, info["gmac"].get<double>(), 1e-9);
+}
+
+TEST(cli_profile, prints_a_table) {
+    const finished f = fastvit_cli({"profile", "--model", tiny, "--graph", "train", "--size", "64", "--rounds", "1"});
+    expect_success(f);
+    for (const char *word : {"1 x 64 x 64", "of peak", "stem", "stages.3.blocks.0.mlp", "head", "the rest", "all"})
+        EXPECT_NE(f.out.find(word), f.out.npos) << word;
+}
+
+TEST(cli_profile, writes_a_trace) {
+    const temporary_directory directory;
+    const std::string path = (directory / "trace.json").string();
+    expect_success(fastvit_cli(
+        {"profile", "--model", folded, "--size", "64", "--rounds", "2", "--threads", "2", "--batch", "2", "--trace", path}));
+    const json trace = json::parse(read_file(path), nullptr, false);
+    ASSERT_TRUE(trace.is_object());
+    std::set<std::string> threads, parts;
+    std::size_t tasks = 0;
+    for (const json &event : trace["traceEvents"]) {
+        if (event["ph"] == "M") {
+            threads.insert(event["args"]["name"]);
+            continue;
+        }
+        ASSERT_EQ(event["ph"], "X");
+        EXPECT_GE(event["ts"], 0.0);
+        EXPECT_GE(event["dur"], 0.0);
+        if (event["tid"] == 0)
+            parts.insert(event["name"]);
+        else
+            ++tasks;
+    }
+    EXPECT_EQ(threads, (std::set<std::string>{"parts of the network", "worker 0", "worker 1"}));
+    for (const char *part : {"stem", "stages.0", "stages.0.blocks.0", "stages.0.blocks.0.token_mixer", "head"})
+        EXPECT_TRUE(parts.contains(part)) << part;
+    EXPECT_GT(tasks, parts.size()) << "a part has several tasks";
 }
 
 // --- classify
