@@ -5,6 +5,8 @@
 // busy cores. Chains of multiply-adds on registers alone, with the widest vectors that the machine runs.
 #pragma once
 
+#include "fastvit/kernels/generic/prelude.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -51,12 +53,7 @@ inline double run_avx2() {
     // nor leave it out. Every chain tends to 2, far from slow denormals and infinities.
     __asm__ volatile("" : "+x"(half), "+x"(one));
     for (std::int64_t i = 0; i < steps; ++i) {
-#if defined(__clang__)
-#pragma clang loop unroll(full)
-#else
-#pragma GCC unroll 64
-#endif
-        for (int j = 0; j < chains; ++j) sum[j] = _mm256_fmadd_ps(sum[j], half, one);
+        FASTVIT_UNROLL for (int j = 0; j < chains; ++j) sum[j] = _mm256_fmadd_ps(sum[j], half, one);
     }
     for (__m256 &s : sum) __asm__ volatile("" : "+x"(s));
     return 2.0 * 8 * chains * static_cast<double>(steps);
@@ -76,12 +73,7 @@ inline double run_avx512() {
     for (__m512 &s : sum) s = one;
     __asm__ volatile("" : "+v"(half), "+v"(one));
     for (std::int64_t i = 0; i < steps; ++i) {
-#if defined(__clang__)
-#pragma clang loop unroll(full)
-#else
-#pragma GCC unroll 64
-#endif
-        for (int j = 0; j < chains; ++j) sum[j] = _mm512_fmadd_ps(sum[j], half, one);
+        FASTVIT_UNROLL for (int j = 0; j < chains; ++j) sum[j] = _mm512_fmadd_ps(sum[j], half, one);
     }
     for (__m512 &s : sum) __asm__ volatile("" : "+v"(s));
     return 2.0 * 16 * chains * static_cast<double>(steps);
@@ -99,12 +91,7 @@ inline double run_sse() {
     for (__m128 &s : sum) s = one;
     __asm__ volatile("" : "+x"(half), "+x"(one));
     for (std::int64_t i = 0; i < steps; ++i) {
-#if defined(__clang__)
-#pragma clang loop unroll(full)
-#else
-#pragma GCC unroll 64
-#endif
-        for (int j = 0; j < chains; ++j) sum[j] = _mm_add_ps(_mm_mul_ps(sum[j], half), one);
+        FASTVIT_UNROLL for (int j = 0; j < chains; ++j) sum[j] = _mm_add_ps(_mm_mul_ps(sum[j], half), one);
     }
     for (__m128 &s : sum) __asm__ volatile("" : "+x"(s));
     return 2.0 * 4 * chains * static_cast<double>(steps);
@@ -118,13 +105,8 @@ inline double run_neon() {
     for (float32x4_t &s : sum) s = one;
     __asm__ volatile("" : "+w"(half), "+w"(one));
     for (std::int64_t i = 0; i < steps; ++i) {
-#if defined(__clang__)
-#pragma clang loop unroll(full)
-#else
-#pragma GCC unroll 64
-#endif
         // NEON's multiply-add overwrites the addend, so the chain runs through it: the sums grow, to 12501.
-        for (int j = 0; j < 2 * chains; ++j) sum[j] = vfmaq_f32(sum[j], half, one);
+        FASTVIT_UNROLL for (int j = 0; j < 2 * chains; ++j) sum[j] = vfmaq_f32(sum[j], half, one);
     }
     for (float32x4_t &s : sum) __asm__ volatile("" : "+w"(s));
     return 2.0 * 4 * 2 * chains * static_cast<double>(steps);
