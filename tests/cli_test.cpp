@@ -162,7 +162,7 @@ TEST(cli_run, gives_the_official_logits_for_every_container_and_graph) {
     // Of the two 16-bit formats the parameters themselves are rounded.
     for (const golden_case &c : {golden_case{"tiny.safetensors", 2e-5}, golden_case{"tiny_reparam.safetensors", 2e-5},
                                  golden_case{"tiny.pth.tar", 2e-5}, golden_case{"tiny_legacy.pth.tar", 2e-5},
-                                 golden_case{"tiny_fp16.safetensors", 4e-3}, golden_case{"tiny_bf16.pth", 4e-2}})
+                                 golden_case{"tiny_fp16.safetensors", 4e-3}, golden_case{"tiny_bf16.pth", 3e-2}})
         for (const char *graph : {"folded", "train"}) {
             SCOPED_TRACE(std::string(c.file) + " " + graph);
             const finished f = fastvit_cli(
@@ -583,12 +583,19 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     EXPECT_EQ(seen("", {inside[1], "--list", (directory / "list.txt").string()}), expected);
     EXPECT_EQ(seen("cat " + shell_word((directory / "list.txt").string()) + " |", {inside[1], "--list", "-"}), expected);
 
+    // A folder without pictures is as bad as a file that is none: the others are classified.
+    fs::create_directory(directory / "empty");
+    const std::string empty = (directory / "empty").string();
+    const finished skipped = fastvit_cli({"classify", "--model", tiny, "--size", "32", "--json", empty, picture});
+    EXPECT_EQ(skipped.status, 1);
+    EXPECT_NE(skipped.err.find(empty + ": no picture in this folder"), skipped.err.npos) << skipped.err;
+    EXPECT_EQ(files_of(parse({0, skipped.out, ""})), std::vector<std::string>{picture});
+
     const auto refused = [&](const std::vector<std::string> &more, std::initializer_list<std::string_view> words) {
         std::vector<std::string> arguments = begin;
         arguments.insert(arguments.end(), more.begin(), more.end());
         expect_failure(fastvit_cli(arguments), 1, words);
     };
-    refused({directory.path().string()}, {directory.path().string(), "no picture in this folder"});
     refused({"--list", (directory / "none.txt").string()}, {"none.txt", "No such file"});
     refused({"--list", folder.string()}, {folder.string(), "directory"});
     write_file(directory / "list.txt", "\n");

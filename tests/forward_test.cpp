@@ -487,6 +487,24 @@ class name_recorder final : public observer {
     std::vector<std::string> open_;
 };
 
+TEST(forward, computes_only_what_is_wanted) {
+    const model net = small_model(graph::folded);
+    const auto runs = [&](output wanted, const std::string &part) {
+        workspace space;
+        name_recorder parts;
+        space.watch(&parts);
+        net.forward(seeded_input({1, 3, 64, 64}), space, wanted);
+        return std::count(parts.entered.begin(), parts.entered.end(), part) == 1;
+    };
+    EXPECT_TRUE(runs(output::stem, "stem"));
+    EXPECT_FALSE(runs(output::stem, "stages.0"));
+    EXPECT_TRUE(runs(output::stages, "stages.0"));
+    EXPECT_FALSE(runs(output::stages, "final_conv"));
+    EXPECT_TRUE(runs(output::final_conv, "final_conv"));
+    EXPECT_FALSE(runs(output::final_conv, "head"));
+    EXPECT_TRUE(runs(output::logits, "head"));
+}
+
 TEST(forward, tells_an_observer_the_parts_that_have_a_cost) {
     for (const graph form : {graph::folded, graph::train_time}) {
         const model net = small_model(form);

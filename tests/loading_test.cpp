@@ -621,6 +621,31 @@ TEST(loading, refuses_an_empty_tensor_that_claims_a_huge_network) {
     }
 }
 
+// Of a type that it does not know, the reader of the file cannot tell how many bytes a claim needs.
+TEST(loading, refuses_a_tensor_of_an_unknown_type_that_claims_a_huge_network) {
+    constexpr index huge = index{1} << 40;
+    for (const char *const name : {"patch_embed.0.rbr_conv.0.conv.weight", "network.0.0.convffn.conv.conv.weight",
+                                   "network.0.0.convffn.fc1.weight", "conv_exp.rbr_conv.0.conv.weight"}) {
+        file_of_tensors file = tiny();
+        file_tensor &t = file.at(name);
+        t.type = "Q9";
+        t.dims = {huge, 1, 7, 7};
+        t.bytes.clear();
+        expect_failure(file, errc::unsupported, name, "F64, F32, F16 or BF16", "Q9");
+    }
+}
+
+TEST(loading, names_the_object_that_is_there_instead_of_a_tensor) {
+    for (const char *const name : {"patch_embed.0.rbr_conv.0.conv.weight", "network.0.0.convffn.fc1.weight", "head.bias"}) {
+        file_of_tensors file = tiny();
+        file_tensor &t = file.at(name);
+        t.type = "Q9";
+        t.dims = {};
+        t.bytes.clear();
+        expect_failure(file, errc::unsupported, name, "F64, F32, F16 or BF16", "Q9");
+    }
+}
+
 TEST(loading, refuses_architectures_that_it_cannot_run) {
     architecture net;
     net.stages = {{.blocks = 1, .channels = 16, .hidden = 32},
@@ -751,6 +776,26 @@ TEST_P(spelling_test, survives_hostile_names) {
             EXPECT_TRUE(told) << e->what();
             EXPECT_FALSE(e->details().tensor.empty() && e->details().found.empty() && !name.empty()) << e->what();
         }
+}
+
+// To look for a folded sibling, tensors without a place are given the names that their spelling would have for it.
+TEST_P(spelling_test, survives_hostile_names_of_folded_siblings) {
+    for (const char *const prefix : {"reparam_conv.x.downsample", "x.y.downsample", "a.b.downsample.0", "stages.0.downsample"}) {
+        file_of_tensors file = tiny(GetParam());
+        for (const char *const leaf : {".foo", ".reparam_conv.weight"})
+            file.tensors.push_back({std::string(prefix) + leaf, "F32", {1}, std::string(4, '\0')});
+        const std::optional<error> e = file.failure();
+        ASSERT_TRUE(e) << prefix;
+        EXPECT_EQ(e->code(), errc::unexpected_tensor) << e->what();
+    }
+}
+
+TEST(loading, names_a_wrong_variance_as_the_file_does) {
+    file_of_tensors file = tiny();
+    file_tensor &t = file.at("network.0.0.token_mixer.norm.rbr_skip.running_var");
+    t.name = "stages.0.blocks.0.token_mixer.norm.identity.running_var";
+    t.fill(-1);
+    expect_failure(file, errc::bad_value, t.name, {}, {});
 }
 
 TEST(loading, refuses_a_file_with_thousands_of_blocks) {

@@ -4,6 +4,7 @@
 #include "fastvit/loading/memory_limit.hpp"
 #include "fastvit/model.hpp"
 
+#include "checkpoint_editor.hpp"
 #include "counted_memory.hpp"
 #include "pth_test_files.hpp"
 #include "sanitized.hpp"
@@ -119,6 +120,39 @@ TEST(memory_limit, holds_for_networks_as_they_are) {
             }
 }
 
+// Networks of 16-bit floats, whose float32 weights alone are twice the file, with the widest layers of the family.
+TEST(memory_limit, leaves_room_for_the_largest_published_network_in_16_bits) {
+#if SANITIZED
+    GTEST_SKIP() << "too large";
+#endif
+    const io_test::temporary_directory directory;
+    for (const bool folded : {false, true}) {
+        const io::checkpoint made = seeded_checkpoint(published_architecture("fastvit_mci3"), io::spelling::timm);
+        if (folded)
+            loading::save_folded(made, directory / "net", io::dtype::bf16);
+        else
+            loading::save_converted(made, directory / "net", io::dtype::bf16);
+        std::optional<model> loaded;
+        const std::size_t peak = peak_resident([&] { EXPECT_NO_THROW(loaded.emplace(model::open(directory / "net"))); });
+        EXPECT_LE(peak, most_memory(std::filesystem::file_size(directory / "net")));
+    }
+}
+
+// A stage of 1 channel, from which the patch embedding makes many: 16 times as large when it is padded.
+TEST(memory_limit, counts_the_padding_of_inputs_with_several_outputs) {
+    architecture net = small_net();
+    net.stages[0] = {.blocks = 1, .channels = 1, .hidden = 1};
+    net.stages[1] = {.blocks = 1, .channels = 1024, .hidden = 1};
+    net.head_channels = 0;
+    net.classes = 0;
+    architecture dense = net;
+    dense.stages[0].channels = 16;
+    constexpr index padding = 15 * 1024 * (7 * 7 + 1) * 4;
+    EXPECT_EQ(loading::input_padding(net), static_cast<std::uint64_t>(padding));
+    EXPECT_EQ(loading::input_padding(dense), 0U);
+    EXPECT_GE(estimate(seeded_checkpoint(net, io::spelling::timm)), static_cast<std::uint64_t>(padding));
+}
+
 TEST(memory_limit, counts_what_a_checkpoint_has) {
     const io::checkpoint made = seeded_checkpoint(small_net(), io::spelling::timm);
     std::size_t sum = 0;
@@ -151,6 +185,29 @@ TEST(memory_limit, refuses_a_network_that_padding_makes_many_times_larger) {
     refused([&] { model{hostile}; });
     refused([&] { loading::save_folded(hostile, directory / "folded"); });
     EXPECT_FALSE(std::filesystem::exists(directory / "folded"));
+}
+
+// Tensors without bytes, whose sizes would together be a number that wraps around.
+TEST(memory_limit, refuses_a_network_that_padding_makes_larger_beside_claims_without_bytes) {
+    const io_test::temporary_directory directory;
+    architecture net = wide_stem(200000);
+    net.stages.push_back({.blocks = 1, .channels = 4096, .hidden = 1});
+    const io::checkpoint whole = seeded_checkpoint(net, io::spelling::timm);
+    fastvit_test::file_of_tensors tensors(whole);
+    const auto claim = [&](const char *leaf, const shape &dims) {
+        fastvit_test::file_tensor &t = tensors.at(std::string("stages.1.blocks.0.mlp.") + leaf);
+        t.type = "Q9";
+        t.dims = dims;
+        t.bytes.clear();
+    };
+    const index hidden = (index{1} << 47) - 16;
+    claim("conv.conv.weight", {4096, 1, 7, 7});
+    claim("fc1.weight", {hidden, 4096, 1, 1});
+    claim("fc2.weight", {4096, hidden, 1, 1});
+    const std::string file = tensors.bytes();
+    EXPECT_LE(
+        peak_resident([&] { EXPECT_THROW(model{io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}, fastvit::error); }),
+        8 * megabyte);
 }
 
 TEST(memory_limit, refuses_a_network_made_of_views) {

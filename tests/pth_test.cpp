@@ -54,6 +54,41 @@ std::string one(const std::string &storage, std::int64_t offset, std::initialize
     return torch_zip(pk::dict({pk::text("t"), pk::tensor(storage, offset, dims, strides)}), {{"0", iota(6)}});
 }
 
+// --- what a tensor says of itself
+
+TEST(pth, refuses_bytes_after_the_pickle) {
+    const std::string pickle = pk::proto2 + pk::dict({pk::text("t"), t6}) + ".";
+    for (const bool more : {false, true}) {
+        const std::string file =
+            io_test::build_zip({{"archive/data.pkl", pickle + (more ? "x" : "")}, {"archive/data/0", iota(6)}}).file;
+        const auto open = [&] { return checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); };
+        if (more)
+            expect_error(errc::bad_format, {"FILE: ", "the pickle ends before its entry"}, open);
+        else
+            EXPECT_EQ(values(open(), "t"), zero_to_five);
+    }
+}
+
+// From PyTorch 2 on, _rebuild_tensor_v2 has a seventh argument.
+TEST(pth, refuses_views_that_stand_for_other_numbers) {
+    const auto file = [](const std::string &metadata) {
+        const std::string tensor =
+            pk::call(pk::global("torch._utils", "_rebuild_tensor_v2"),
+                     {six, pk::integer(0), pk::integers({6}), pk::integers({1}), "\x89", pk::ordered_dict({}), metadata});
+        return torch_zip(pk::dict({pk::text("t"), tensor}), {{"0", iota(6)}});
+    };
+    const std::string yes = "\x88", no = "\x89";
+    for (const std::string &harmless : {"N"s, pk::dict({}), pk::dict({pk::text("neg"), no, pk::text("conj"), no})}) {
+        const std::string bytes = file(harmless);
+        EXPECT_EQ(values(checkpoint::from_bytes(io_test::bytes_of(bytes), "FILE"), "t"), zero_to_five);
+    }
+    for (const char *const bit : {"neg", "conj"}) {
+        const std::string bytes = file(pk::dict({pk::text(bit), yes}));
+        expect_error(errc::unsupported, {"t: ", std::string("the bit ") + bit},
+                     [&] { checkpoint::from_bytes(io_test::bytes_of(bytes), "FILE"); });
+    }
+}
+
 // --- files of PyTorch itself
 
 TEST(pth, every_container_has_the_same_tensors) {

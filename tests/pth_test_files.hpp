@@ -24,6 +24,8 @@ struct zip_options {
     bool zip64_end = false;   ///< a zip64 end record beside the short one
     bool zip64_sizes = false; ///< sizes and offsets in zip64 fields, and the wide descriptor
     std::string comment = {};
+    std::string hidden = {};       ///< bytes of no entry
+    std::size_t hidden_before = 0; ///< the number of the entry that they come before; that of all, for the directory
 };
 
 /// An archive and where its parts are, so that a test can change a field.
@@ -51,6 +53,7 @@ inline built_zip build_zip(const named_data &entries, const zip_options &options
     built_zip zip;
     const auto narrow = [&](std::size_t value) { return options.zip64_sizes ? full : static_cast<u32>(value); };
     for (const auto &[name, data] : entries) {
+        if (zip.local.size() == options.hidden_before) zip.file += options.hidden;
         zip.local.push_back(zip.file.size());
         const u32 crc = fastvit::io::crc32(bytes_of(data));
         std::string extra;
@@ -69,6 +72,7 @@ inline built_zip build_zip(const named_data &entries, const zip_options &options
         for (int i = 0; i < 2; ++i)
             zip.file += options.zip64_sizes ? number<u64>(data.size()) : number(static_cast<u32>(data.size()));
     }
+    if (entries.size() == options.hidden_before) zip.file += options.hidden;
     const std::size_t directory = zip.file.size();
     for (std::size_t i = 0; i < entries.size(); ++i) {
         const auto &[name, data] = entries[i];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/io/checkpoint.hpp"
 
+#include "counted_memory.hpp"
 #include "io_test_files.hpp"
 
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -35,6 +37,23 @@ checkpoint parse(std::string_view file) { return checkpoint::from_bytes(io_test:
 // A file with one tensor "t", described by these fields.
 std::string one(std::string_view fields, std::string_view bytes = {}) {
     return safetensors("{\"t\":{" + std::string(fields) + "}}", bytes);
+}
+
+// --- what errors look like
+
+TEST(error, shows_no_control_characters) {
+    const auto shown = [](const std::string &text) { return std::string(fastvit::error(errc::bad_format, text).what()); };
+    EXPECT_EQ(shown("plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"), "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80");
+    EXPECT_EQ(shown("a\nb\x1b[2Jc\x7f"), "a?b?[2Jc?");
+    EXPECT_EQ(shown("a\xc2\x9b"
+                    "2Jb\xc2\x85"),
+              "a?2Jb?")
+        << "U+0080 to U+009F";
+    EXPECT_EQ(shown("a\x9b"
+                    "2J\xff\xc3"),
+              "a?2J??")
+        << "not UTF-8";
+    EXPECT_EQ(shown("\xc2\xa0"), "\xc2\xa0");
 }
 
 // --- what must be accepted
@@ -348,7 +367,9 @@ TEST(safetensors, refuses_names_and_types_that_are_too_long) {
     expect_refused(named(std::size_t{1} << 20), {"a string of at most 4096 bytes"});
     expect_refused(one("\"dtype\":\"" + std::string(5000, 'F') + "\",\"shape\":[0],\"data_offsets\":[0,0]"),
                    {"a string of at most 4096 bytes"});
-    // A value of the metadata may be any text.
+    // A value of the metadata may be any text. Its last character does not make it twice as long for a moment.
+    const std::string escaped = safetensors("{\"__metadata__\":{\"k\":\"" + std::string(std::size_t{20} << 20, 'x') + "\\n\"}}");
+    EXPECT_LE(counted_memory::peak_of([&] { parse(escaped); }), std::size_t{41} << 20);
     const std::string note(std::size_t{1} << 20, 'x');
     EXPECT_EQ(parse(safetensors("{\"__metadata__\":{\"note\":\"" + note + "\"}}")).metadata().at("note"), note);
 }
@@ -553,6 +574,30 @@ TEST(save_safetensors, writes_sixteen_bits) {
             const float x = t.data()[i];
             ASSERT_EQ(read[i], type == dtype::f16 ? half_to_float(float_to_half(x)) : bfloat16_to_float(float_to_bfloat16(x)));
         }
+    }
+}
+
+TEST(save_safetensors, refuses_numbers_that_would_become_infinite) {
+    const io_test::temporary_directory directory;
+    const double infinite = std::numeric_limits<double>::infinity();
+    for (const auto &[x, type, fits] : std::vector<std::tuple<double, dtype, bool>>{{65519, dtype::f16, true},
+                                                                                    {65520, dtype::f16, false},
+                                                                                    {1e300, dtype::f16, false},
+                                                                                    {1e300, dtype::bf16, false},
+                                                                                    {-1e300, dtype::f32, false},
+                                                                                    {3e38, dtype::f32, true},
+                                                                                    {infinite, dtype::f16, true}}) {
+        SCOPED_TRACE(x);
+        const std::string bytes = number(x);
+        stored_tensor stored{.name = "t", .type = dtype::f64, .type_name = "F64", .dims = shape{1}, .strides = {1}, .bytes = {}};
+        stored.bytes = io_test::bytes_of(bytes);
+        const auto save = [&, type = type] {
+            save_safetensors(directory / "out", std::vector<named_tensor>{{"t", {}, &stored}}, {}, type);
+        };
+        if (fits)
+            EXPECT_NO_THROW(save());
+        else
+            expect_error(errc::bad_value, {"t: ", "too large"}, save);
     }
 }
 

@@ -206,8 +206,13 @@ TEST(timm_config, refuses_members_that_are_there_twice) {
     expect_refused(R"("input_size":[3,1,1])", errc::bad_format, {"input_size twice"});
     // Two spellings of one name.
     expect_refused(R"("\u0069nput_size":[3,1,1])", errc::bad_format, {"input_size twice"});
-    expect_error(errc::bad_format, {"pretrained_cfg twice"},
-                 [] { parse_timm_config(R"({"pretrained_cfg":{},"pretrained_cfg":{"input_size":[3,1,1]}})"); });
+    for (const char *const first : {"{}", "null"})
+        expect_error(errc::bad_format, {"pretrained_cfg twice"}, [&] {
+            parse_timm_config(R"({"pretrained_cfg":)" + std::string(first) + R"(,"pretrained_cfg":{"input_size":[3,1,1]}})");
+        });
+    // Also where only one of them has a value, or one that is used.
+    expect_refused(R"("mean":null,"mean":[0,0,0])", errc::bad_format, {"mean twice"});
+    expect_refused(R"("label_names":["a"],"label_names":{"0":"b"})", errc::bad_format, {"label_names twice"});
 }
 
 TEST(timm_config, refuses_sizes_that_cannot_be) {

@@ -294,6 +294,24 @@ TEST(zip, refuses_entries_that_overlap) {
     expect_refused(zip.set<u32>(zip.central[1] + central::offset, 0), {"\"a\"", "overlaps another entry"});
 }
 
+// A reader that goes from one local header to the next would see what the directory does not have.
+TEST(zip, refuses_bytes_that_belong_to_no_entry) {
+    const std::string whole_entry = build_zip({{"hidden", "x"}}).file.substr(0, 30 + 6 + 1);
+    for (const std::string &hidden : {"x"s, std::string(8, '\0'), whole_entry})
+        for (const bool descriptors : {false, true})
+            for (const std::size_t before : {0u, 1u, 2u}) {
+                const built_zip zip = build_zip(two, {.descriptors = descriptors, .hidden = hidden, .hidden_before = before});
+                expect_refused(zip, {"bytes that belong to no entry", before < 2 ? two[before].first : "directory"});
+            }
+    expect_refused(build_zip({}, {.hidden = "x"}), {"bytes that belong to no entry"});
+}
+
+TEST(zip, reads_empty_entries_with_either_descriptor) {
+    for (const bool zip64_sizes : {false, true})
+        EXPECT_EQ(read_all(build_zip({{"a", ""}, {"b", "1"}, {"c", ""}}, {.descriptors = true, .zip64_sizes = zip64_sizes}).file),
+                  (std::vector<std::string>{"", "1", ""}));
+}
+
 TEST(zip, refuses_compression_and_encryption) {
     built_zip zip = build_zip(two);
     expect_refused(zip.set<u16>(zip.central[0] + central::method, 8), {"a/one", "compressed (method 8), not stored"},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/config.hpp"
+#include "fastvit/io/utf8.hpp"
 
 #include <exception>
 #include <string>
@@ -73,16 +74,10 @@ class error : public std::exception {
         if (!parts_.found.empty()) line_ += (parts_.expected.empty() ? ": found " : ", found ") + printable(parts_.found);
     }
 
-    // Names come out of untrusted files: control characters would let one rewrite the terminal, a long one would flood it.
+    // Names come out of untrusted files: a long one would flood the terminal.
     static std::string printable(std::string_view text) {
         constexpr std::size_t longest = 400;
-        std::string out;
-        for (const char c : text.substr(0, longest)) {
-            const auto byte = static_cast<unsigned char>(c);
-            out += byte < 0x20 || byte == 0x7f ? '?' : c;
-        }
-        if (text.size() > longest) out += "...";
-        return out;
+        return io::printable(text.substr(0, longest)) + (text.size() > longest ? "..." : "");
     }
 
     errc code_;

@@ -13,6 +13,13 @@
 
 namespace fastvit::inline FASTVIT_ABI {
 
+/// Zeroed, page-aligned memory straight from the system, to be given back with ::munmap(). Throws std::bad_alloc.
+inline std::byte *map_pages(std::size_t bytes) {
+    void *const address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED) throw std::bad_alloc();
+    return static_cast<std::byte *>(address);
+}
+
 /// Zeroed, page-aligned memory, for what is large and lives long: packed weights and activations. It comes zeroed without being
 /// touched, and what is never touched takes no memory. In huge pages (2 MB instead of 4 KB) the weights of a large network need
 /// some hundred entries of the address translation's cache instead of tens of thousands, and are faulted in so much faster.
@@ -23,9 +30,7 @@ class pages {
     /// Throws std::bad_alloc.
     explicit pages(std::size_t bytes) : bytes_(bytes + (bytes >= huge ? huge : 0)) {
         if (bytes == 0) return;
-        void *const address = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (address == MAP_FAILED) throw std::bad_alloc();
-        mapping_ = static_cast<std::byte *>(address);
+        mapping_ = map_pages(bytes_);
         data_ = mapping_;
 #if defined(MADV_HUGEPAGE)
         if (bytes >= huge) {

@@ -4,10 +4,12 @@
 
 #include "fastvit/config.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/pages.hpp"
 
 #include <algorithm>
 #include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -107,16 +109,23 @@ inline constexpr std::size_t alignment = 64;
 /// Frees what aligned_buffer() allocated, if it is ours.
 struct aligned_delete {
     bool owned = true;
+    std::size_t mapped = 0; ///< bytes, if it is of map_pages()
     template <class T> void operator()(T *p) const noexcept {
-        if (owned) ::operator delete (p, std::align_val_t{alignment});
+        if (mapped > 0)
+            ::munmap(p, mapped);
+        else if (owned)
+            ::operator delete (p, std::align_val_t{alignment});
     }
 };
 
-/// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
+/// Uninitialised memory for `count` elements, aligned to a cache line. What is large comes straight from the system and goes back
+/// there: an allocator may keep what was freed, tens of megabytes while a network is loaded. Throws std::bad_alloc.
 template <class T>
 requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index count) {
-    void *p = ::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{alignment});
-    return std::unique_ptr<T[], aligned_delete>(static_cast<T *>(p));
+    constexpr std::size_t large = std::size_t{1} << 20;
+    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
+    if (bytes >= large) return {reinterpret_cast<T *>(map_pages(bytes)), aligned_delete{.mapped = bytes}};
+    return {static_cast<T *>(::operator new (bytes, std::align_val_t{alignment})), aligned_delete{}};
 }
 
 /// A contiguous row-major tensor that owns its elements, aligned to a cache line.

@@ -12,6 +12,7 @@
 #include "fastvit/io/mapped_file.hpp"
 #include "fastvit/preprocess.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -41,23 +42,25 @@ class settings {
   public:
     /// Reads the value of a member, or skips it.
     void member(io::json_reader &json, const std::string &key) {
+        if (const auto at = std::find(names.begin(), names.end(), key); at != names.end())
+            if (std::exchange(seen_[static_cast<std::size_t>(at - names.begin())], true))
+                throw error(errc::bad_format, "the configuration has " + key + " twice");
         // null is what timm writes for "not set".
-        const auto once = [&](auto &field, auto read) {
-            if (field) throw error(errc::bad_format, "the configuration has " + key + " twice");
+        const auto value = [&](auto &field, auto read) {
             if (!json.null()) field = read();
         };
         if (key == "input_size")
-            once(input_size, [&] { return three<index>(json, key, [&] { return static_cast<index>(json.integer()); }); });
+            value(input_size, [&] { return three<index>(json, key, [&] { return static_cast<index>(json.integer()); }); });
         else if (key == "mean" || key == "std")
-            once(key == "mean" ? mean : stddev, [&] { return three<double>(json, key, [&] { return json.number(); }); });
+            value(key == "mean" ? mean : stddev, [&] { return three<double>(json, key, [&] { return json.number(); }); });
         else if (key == "crop_pct")
-            once(crop_pct, [&] { return json.number(); });
+            value(crop_pct, [&] { return json.number(); });
         else if (key == "interpolation" || key == "crop_mode")
-            once(key == "interpolation" ? interpolation : crop_mode, [&] { return json.string(longest_word); });
+            value(key == "interpolation" ? interpolation : crop_mode, [&] { return json.string(longest_word); });
         else if (key == "num_classes")
-            once(num_classes, [&] { return static_cast<index>(json.integer()); });
+            value(num_classes, [&] { return static_cast<index>(json.integer()); });
         else if (key == "label_names" && json.at_array()) // not a list: names of some classes only
-            once(label_names, [&] { return strings(json); });
+            value(label_names, [&] { return strings(json); });
         else
             json.skip();
     }
@@ -71,6 +74,8 @@ class settings {
 
   private:
     static constexpr std::size_t longest_word = 100;
+    static constexpr std::array<std::string_view, 8> names{"input_size",    "mean",      "std",         "crop_pct",
+                                                           "interpolation", "crop_mode", "num_classes", "label_names"};
 
     template <class T, class Read> static std::array<T, 3> three(io::json_reader &json, const std::string &key, Read read) {
         std::array<T, 3> values{};
@@ -94,6 +99,8 @@ class settings {
         });
         return result;
     }
+
+    std::array<bool, names.size()> seen_{};
 };
 
 [[noreturn]] inline void reject(errc code, std::string problem, std::string expected, std::string found) {
@@ -157,10 +164,11 @@ inline timm_config parse_timm_config(std::string_view text) {
                      "at most " + std::to_string(timm::largest_config) + " bytes", std::to_string(text.size()));
     timm::settings top;
     std::optional<timm::settings> pretrained;
+    bool pretrained_seen = false;
     io::json_reader json(text);
     json.object([&](const std::string &key) {
         if (key != "pretrained_cfg") return top.member(json, key);
-        if (pretrained) throw error(errc::bad_format, "the configuration has pretrained_cfg twice");
+        if (std::exchange(pretrained_seen, true)) throw error(errc::bad_format, "the configuration has pretrained_cfg twice");
         if (json.null()) return;
         pretrained.emplace();
         json.object([&](const std::string &name) { pretrained->member(json, name); });

@@ -37,7 +37,8 @@ template <class F> bool accepts(F &&f) {
         const std::string_view line = e.what();
         require(!line.empty(), "an error says something");
         require(line.size() < 5000, "an error is short");
-        require(std::none_of(line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }),
+        require(std::none_of(line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; }) &&
+                    fastvit::io::find_invalid_utf8(line) == line.size(),
                 "an error has no control characters");
         return false;
     }

@@ -12,6 +12,7 @@
 #include "fastvit/error.hpp"
 #include "fastvit/io/utf8.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -68,6 +69,10 @@ class json_reader {
     std::string string(std::size_t longest = std::string_view::npos) {
         expect('"', "a string");
         std::string result;
+        // Unescaped, it is not longer; growing it later would take three times its memory for a moment.
+        std::size_t close = at_;
+        while (close < text_.size() && text_[close] != '"') close += text_[close] == '\\' ? 2 : 1;
+        result.reserve(std::min(std::min(close, text_.size()) - at_, longest));
         for (;;) {
             const std::size_t begin = at_;
             while (at_ != text_.size() && text_[at_] != '"' && text_[at_] != '\\' &&

@@ -226,7 +226,7 @@ class name_translator {
             std::string_view word = p[i];
             if (word == "gamma" && i + 1 == p.size()) continue;
             for (const auto &[apple, timm] : words)
-                if (word == timm && (apple != "lkb_reparam" || (downsample && p[i - 1] == "0"))) word = apple;
+                if (word == timm && (apple != "lkb_reparam" || (downsample && i > 0 && p[i - 1] == "0"))) word = apple;
             if (i > 0 && p[i - 1] == "se")
                 for (const auto &[apple, timm] : gate_words)
                     if (word == timm) word = apple;

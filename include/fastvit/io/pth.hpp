@@ -98,6 +98,10 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file) {
 
     memory_budget budget = detail::pickle_budget(file.size());
     const pickle contents(zip_archive::read(*pickle_entry), budget);
+    if (contents.size() != pickle_entry->bytes.size())
+        throw error(errc::bad_format, {.problem = "the pickle ends before its entry",
+                                       .expected = std::to_string(pickle_entry->bytes.size()) + " bytes",
+                                       .found = std::to_string(contents.size())});
     const auto entry_of = [&](const torch_storage_id &id) -> const zip_entry & {
         const zip_entry *entry = archive.find(prefix + "data/" + std::string(id.key));
         if (entry == nullptr) throw error(errc::bad_format, "there is no entry ARCHIVE/data/" + std::string(id.key));

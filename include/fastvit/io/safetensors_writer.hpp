@@ -93,6 +93,13 @@ inline std::string safetensors_header(std::span<const named_tensor *const> tenso
     return header;
 }
 
+[[noreturn]] inline void refuse_large(const std::string &name, dtype type, double found) {
+    throw error(errc::bad_value, {.problem = "an element is too large for " + std::string(to_string(type)),
+                                  .expected = type == dtype::f16 ? "less than 65520" : "less than 2^128",
+                                  .found = std::to_string(found),
+                                  .tensor = name});
+}
+
 inline void write_as_16_bits(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
     std::array<std::uint16_t, 4096> buffer;
     const std::uint16_t infinity = type == dtype::f16 ? 0x7c00 : 0x7f80;
@@ -100,11 +107,7 @@ inline void write_as_16_bits(output_file &file, const std::string &name, std::sp
         const auto part = elements.first(std::min(elements.size(), buffer.size()));
         std::transform(part.begin(), part.end(), buffer.begin(), type == dtype::f16 ? float_to_half : float_to_bfloat16);
         for (std::size_t i = 0; i < part.size(); ++i)
-            if ((buffer[i] & 0x7fffu) == infinity && std::isfinite(part[i]))
-                throw error(errc::bad_value, {.problem = "an element is too large for " + std::string(to_string(type)),
-                                              .expected = type == dtype::f16 ? "less than 65520" : "less than 2^128",
-                                              .found = std::to_string(part[i]),
-                                              .tensor = name});
+            if ((buffer[i] & 0x7fffu) == infinity && std::isfinite(part[i])) refuse_large(name, type, part[i]);
         file.write(std::as_bytes(std::span(buffer).first(part.size())));
         elements = elements.subspan(part.size());
     }
@@ -136,6 +139,15 @@ inline std::vector<std::byte> gather(const stored_tensor &t) {
     return elements;
 }
 
+// A double that is finite stays so. Reading it as float32 would already have made it an infinity.
+inline void check_range(const stored_tensor &t, dtype type) {
+    const std::vector<std::byte> elements = gather(t);
+    for (std::size_t i = 0; i < elements.size(); i += sizeof(double)) {
+        const auto x = load<double>(&elements[i]);
+        if (std::isfinite(x) && !std::isfinite(static_cast<float>(x))) refuse_large(t.name, type, x);
+    }
+}
+
 inline void write_stored(output_file &file, const stored_tensor &t) {
     const bool contiguous = t.strides == contiguous_strides(t.dims);
     if (contiguous && t.bytes.size() == static_cast<std::size_t>(t.dims.count()) * size_of(t.type))
@@ -149,15 +161,17 @@ inline void write_tensor(output_file &file, const named_tensor &t, dtype type) {
         write_as(file, t.name, t.data.span(), type);
     else if (t.stored->type == written_type(t, type))
         write_stored(file, *t.stored);
-    else
+    else {
+        if (t.stored->type == dtype::f64) check_range(*t.stored, type);
         write_as(file, t.name, read_float(*t.stored).span(), type);
+    }
 }
 
 } // namespace detail
 
 /// Writes the tensors and the metadata as a safetensors file, complete or not at all. Those with the widest elements come first,
 /// otherwise the order stays. Floating-point elements are stored as `type`: f32, or f16 or bf16 rounded to nearest even. Throws
-/// `io`; `bad_value` for a finite element that would become infinite in 16 bits; `unsupported` for elements that safetensors
+/// `io`; `bad_value` for a finite element that would become infinite; `unsupported` for elements that safetensors
 /// does not have; `invalid_argument` for another `type`, a name that is there twice or is "__metadata__", text that is not UTF-8
 /// and strides that reach outside a stored tensor's bytes.
 inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,

@@ -99,6 +99,21 @@ inline std::vector<index> read_naturals(const pickle_value &value, const std::st
     return result;
 }
 
+/// The last argument of a tensor: None, or a dict of what its elements do not show. Throws `unsupported` for a view that stands
+/// for its elements' negatives or conjugates (torch.Tensor.is_neg, is_conj).
+inline void check_metadata(const pickle_value &metadata, const std::string &name) {
+    const auto *const items = pickle_get<pickle_dictionary>(metadata);
+    if (items == nullptr) return;
+    for (const auto &[key, value] : items->items) {
+        const auto *const word = pickle_get<std::string_view>(key);
+        const bool *const set = pickle_get<bool>(value);
+        if (word != nullptr && (*word == "neg" || *word == "conj") && !(set != nullptr && !*set))
+            throw error(errc::unsupported, {.problem = "the tensor is a view with the bit " + std::string(*word) +
+                                                       ", whose elements are not what its storage has",
+                                            .tensor = name});
+    }
+}
+
 /// A view of a storage, from (storage, offset, size, stride, requires_grad, backward_hooks[, metadata]).
 inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_value> &arguments,
                                     const torch_storage_source &find) {
@@ -108,6 +123,7 @@ inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_v
     };
     if (arguments.size() != 6 && arguments.size() != 7)
         throw wrong("the tensor has a wrong number of arguments", "6 or 7", std::to_string(arguments.size()));
+    if (arguments.size() == 7) check_metadata(arguments[6], name);
     const auto *reference = pickle_get<pickle_reference>(arguments[0]);
     if (reference == nullptr) throw wrong("the tensor has no storage", "a persistent id", describe(arguments[0]));
     const auto offset = natural(arguments[1]);

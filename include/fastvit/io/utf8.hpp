@@ -37,6 +37,25 @@ constexpr std::size_t find_invalid_utf8(std::string_view text) noexcept {
     return text.size();
 }
 
+/// Text that changes nothing but the line it is written on: control characters, with which a name out of a file could rewrite a
+/// terminal, and bytes that are not UTF-8 are question marks.
+inline std::string printable(std::string_view text) {
+    std::string out;
+    for (;;) {
+        const std::size_t valid = find_invalid_utf8(text);
+        for (std::size_t i = 0; i < valid; ++i) {
+            const auto byte = static_cast<unsigned char>(text[i]);
+            // U+0080 to U+009F, in two bytes, the second like the code point.
+            const bool c1 = byte == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+            i += c1 ? 1 : 0;
+            out += c1 || byte < 0x20 || byte == 0x7f ? '?' : text[i];
+        }
+        if (valid == text.size()) return out;
+        out += '?';
+        text.remove_prefix(valid + 1);
+    }
+}
+
 /// Appends one character, which must not be a surrogate or over U+10FFFF.
 inline void append_utf8(std::string &text, std::uint32_t code_point) {
     const auto put = [&](std::uint32_t byte) { text += static_cast<char>(static_cast<unsigned char>(byte)); };

@@ -97,7 +97,7 @@ class zip_archive {
         places.reserve(entries_.capacity());
         for (std::uint64_t i = 0; i < where.entries; ++i) places.push_back(read_entry(central, where.offset));
         if (central.left() != 0) throw detail::zip_error("the directory has more entries than the end record says");
-        check_overlaps(places);
+        check_tiling(places, where.offset);
     }
 
     // One record of the central directory, and the local header that it points to. Local headers end before `limit`.
@@ -213,19 +213,27 @@ class zip_archive {
         byte_reader head(bytes, "a zip data descriptor");
         if (head.number<std::uint32_t>() != descriptor_signature || head.number<std::uint32_t>() != crc)
             throw wrong(name, "its data descriptor and the directory disagree");
+        // The wide one first: of an empty entry it begins like the narrow one, which however no zeros follow.
+        byte_reader wide = head;
+        if (wide.left() >= 16 && wide.number<std::uint64_t>() == where.stored && wide.number<std::uint64_t>() == where.original)
+            return wide.position();
         byte_reader narrow = head;
         if (narrow.number<std::uint32_t>() == where.stored && narrow.number<std::uint32_t>() == where.original)
             return narrow.position();
-        byte_reader wide = head;
-        if (wide.number<std::uint64_t>() == where.stored && wide.number<std::uint64_t>() == where.original)
-            return wide.position();
         throw wrong(name, "its data descriptor and the directory disagree");
     }
 
-    void check_overlaps(std::vector<occupied> &places) const {
+    // The entries cover the file from its first byte to the directory: in a gap another archive could hide, for readers that look
+    // for local headers and not at the directory.
+    void check_tiling(std::vector<occupied> &places, std::uint64_t directory) const {
         std::sort(places.begin(), places.end(), [](const occupied &a, const occupied &b) { return a.begin < b.begin; });
-        for (std::size_t i = 1; i < places.size(); ++i)
-            if (places[i].begin < places[i - 1].end) throw wrong(entries_[places[i].entry].name, "it overlaps another entry");
+        std::uint64_t covered = 0;
+        for (const occupied &place : places) {
+            if (place.begin < covered) throw wrong(entries_[place.entry].name, "it overlaps another entry");
+            if (place.begin > covered) throw wrong(entries_[place.entry].name, "before it are bytes that belong to no entry");
+            covered = place.end;
+        }
+        if (covered != directory) throw detail::zip_error("before the directory are bytes that belong to no entry");
     }
 
     void sort_names() {

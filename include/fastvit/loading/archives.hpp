@@ -28,6 +28,7 @@ class reader final : public weights::archive {
                                                .expected = "shape " + dims.to_string(),
                                                .tensor = dict_.names().from_canonical(name),
                                                .file = dict_.source().file()});
+        if (!io::is_floating(stored->type)) io::read_float_into(*stored, {}); // says what it is instead
         if (!(stored->dims == dims))
             throw error(errc::shape_mismatch, {.problem = "wrong shape",
                                                .expected = dims.to_string(),
@@ -45,7 +46,7 @@ class reader final : public weights::archive {
                 throw error(errc::bad_value, {.problem = "a variance",
                                               .expected = "a finite number, not negative",
                                               .found = std::to_string(v),
-                                              .tensor = dict_.names().from_canonical(full(leaf)),
+                                              .tensor = dict_.name_of(full(leaf)),
                                               .file = dict_.source().file()});
     }
 

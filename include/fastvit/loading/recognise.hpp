@@ -16,13 +16,15 @@ inline constexpr index max_stages = 8, max_blocks = 1024;
 
 namespace detail {
 
-/// The dimension of a tensor that the architecture follows from; throws `missing_tensor` or `shape_mismatch`.
+/// The dimension of a tensor that the architecture follows from; throws `missing_tensor`, `shape_mismatch` or `unsupported`.
 inline index dimension(const state_dict &dict, const std::string &canonical, std::size_t rank, std::size_t dim) {
     const io::stored_tensor *const t = dict.find(canonical);
     if (!t)
         throw error(errc::missing_tensor,
                     {.problem = "this tensor is missing", .tensor = dict.names().from_canonical(canonical)});
-    if (t->dims.rank() != rank || t->dims.count() == 0) // an empty one may claim any dimension without the bytes for it
+    // Without elements, or with elements that are not read, any dimension can be claimed without the bytes for it.
+    if (!io::is_floating(t->type)) io::read_float_into(*t, {}); // says what it is instead
+    if (t->dims.rank() != rank || t->dims.count() == 0)
         throw error(errc::shape_mismatch, {.problem = "wrong shape",
                                            .expected = std::to_string(rank) + " dimensions, none of them 0",
                                            .found = t->dims.to_string(),
@@ -47,7 +49,7 @@ inline stage_architecture recognise_stage(const state_dict &dict, const std::str
                         {.problem = "channels of an attention stage",
                          .expected = "a multiple of " + std::to_string(kernels::head_channels) + ", the channels of a head",
                          .found = std::to_string(stage.channels),
-                         .tensor = dict.names().from_canonical(block + "token_mixer.qkv.weight")});
+                         .tensor = dict.name_of(block + "token_mixer.qkv.weight")});
     }
     return stage;
 }

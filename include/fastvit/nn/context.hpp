@@ -59,7 +59,7 @@ struct context {
     map take_map(const extent &size, index halo) const { return take_map(size, halo, spread_channels(size.channels)); }
     map take_map(const extent &size, index halo, index pixel_stride) const {
         map m = layout(size, halo, pixel_stride);
-        m.origin = memory.take(m.floats()) + halo * m.row_stride + halo * m.pixel_stride;
+        m.origin = memory.take(m.floats()) + m.origin_offset();
         if (!planning()) clear_halo(m);
         return m;
     }

@@ -33,6 +33,8 @@ struct map {
     float *at(index n, index y, index x) const noexcept { return origin + n * image_stride + y * row_stride + x * pixel_stride; }
     index channels() const noexcept { return kernels::padded_channels(size.channels); }
     index floats() const noexcept { return size.images * image_stride; }
+    /// Of the origin from the beginning of its memory of floats() floats.
+    index origin_offset() const noexcept { return halo * (row_stride + pixel_stride); }
 };
 
 /// Floats between pixels. Where the channels are a multiple of 8 cache lines (128, 256, 512, ...), the pixels under a 7 x 7
@@ -43,7 +45,7 @@ constexpr index spread_channels(index channels) noexcept {
     return lines % 8 == 0 ? padded + kernels::channel_padding : padded;
 }
 
-/// A map of that layout without memory: set origin to memory of floats() floats plus origin_offset().
+/// A map of that layout without memory: set origin to its memory plus origin_offset().
 inline map layout(const extent &size, index halo, index pixel_stride) noexcept {
     map m{.size = size, .halo = halo, .pixel_stride = pixel_stride};
     m.row_stride = (size.width + 2 * halo) * pixel_stride;

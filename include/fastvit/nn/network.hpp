@@ -109,6 +109,8 @@ class network {
             stem_->run(c, nchw, g.size, x);
         }
         give(c, x, g, out.stem);
+        const bool head_wanted = !out.logits.empty() || !out.embedding.empty() || !out.final_conv.empty();
+        if (!head_wanted && out.stages.empty() && out.fork_features.empty()) return;
         index number = 0; // of the official network.N
         const auto after_module = [&](const map &m) {
             if (!out.fork_features.empty() && is_fork_feature(number)) {
@@ -122,7 +124,7 @@ class network {
             x = stages_[s].run(c, x, net_.stages[s].channels, after_module);
             if (!out.stages.empty()) give(c, x, g, out.stages[s]);
         }
-        if (!out.logits.empty() || !out.embedding.empty() || !out.final_conv.empty()) run_head(c, x, g, out);
+        if (head_wanted) run_head(c, x, g, out);
     }
 
     static tensor_view<const float> take(const context &c, const shape &dims) { return {c.memory.take(dims.count()), dims}; }

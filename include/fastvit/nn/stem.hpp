@@ -54,9 +54,9 @@ class stem {
             const tile t = bands[i];
             float *const memory = scratch + worker * floats;
             map picture = picture_layout; // row r of it is row 4 y - 3 + r of the image
-            picture.origin = memory + picture.row_stride + picture.pixel_stride;
+            picture.origin = memory + picture.origin_offset();
             map strip = strip_layout; // row r of it is row 2 y - 1 + r of the first convolution's output
-            strip.origin = memory + picture_floats + strip.row_stride + strip.pixel_stride;
+            strip.origin = memory + picture_floats + strip.origin_offset();
             float *const narrow = memory + picture_floats + strip_floats;
             clear_halo(picture);
             clear_halo(strip);
