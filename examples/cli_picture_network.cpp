@@ -101,7 +101,7 @@ std::string picture_network::description() const {
 sight picture_network::look_at(index number, int worker) {
     const std::string &file = state_->pictures[number];
     state::worker &own = *state_->workers[worker];
-    own.picture = examples::read_picture(file);
+    own.picture = read_listed(file);
     const fastvit::preprocessing &how = state_->how;
     if (own.input.count() == 0) own.input = fastvit::tensor<float>({1, 3, how.height, how.width});
     fastvit::preprocess_into(own.picture.view(), how, {own.input.data(), {3, how.height, how.width}}, own.resizing);

@@ -86,10 +86,20 @@ std::vector<std::string> list_pictures(const picture_options &options) {
             files.push_back(name);
             continue;
         }
-        const std::vector<std::string> inside = pictures_in(name);
-        files.insert(files.end(), inside.begin(), inside.end());
+        try {
+            const std::vector<std::string> inside = pictures_in(name);
+            files.insert(files.end(), inside.begin(), inside.end());
+        } catch (const error &) {
+            files.push_back(name); // read_listed() will say why
+        }
     }
     return files;
+}
+
+examples::picture read_listed(const std::string &file) {
+    std::error_code ignored;
+    if (fs::is_directory(file, ignored)) pictures_in(file);
+    return examples::read_picture(file);
 }
 
 } // namespace cli

@@ -7,13 +7,6 @@
 
 namespace cli {
 
-std::string printable(std::string_view text) {
-    std::string out(text);
-    std::replace_if(
-        out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-    return out;
-}
-
 std::string escape_html(std::string_view text) {
     std::string out;
     for (const char c : text) {

@@ -2,6 +2,8 @@
 // Text for people and for browsers, from strings that come out of files.
 #pragma once
 
+#include "fastvit/io/utf8.hpp"
+
 #include <cstdint>
 #include <span>
 #include <string>
@@ -9,8 +11,7 @@
 
 namespace cli {
 
-/// Without control characters, which would let a name rewrite the terminal or break a line in two.
-std::string printable(std::string_view text);
+using fastvit::io::printable;
 
 /// For the inside of an HTML element or a quoted attribute.
 std::string escape_html(std::string_view text);
