@@ -86,6 +86,8 @@ struct golden {
 void PrintTo(const golden &g, std::ostream *out) { *out << g.file << " " << g.name; }
 
 const preprocessing crop256_90 = preprocessing::imagenet();
+const preprocessing crop256_95 = preprocessing::imagenet(256, 0.95);
+const preprocessing crop224_90 = preprocessing::imagenet(224);
 const preprocessing bilinear256_100 = preprocessing::mobileclip();
 const preprocessing squash192x320 = plain(192, 320, resize_rule::squash);
 
@@ -118,7 +120,25 @@ INSTANTIATE_TEST_SUITE_P(
         golden{"200x300", "squash192x320", squash192x320, 0x9749efe2374bea75, {{{81, 108, 238}, {27, 44, 105}, {214, 136, 55}}}},
         golden{"284x284", "crop256_90", crop256_90, 0xb3b51af3e6b332de, {{{0, 46, 29}, {39, 38, 40}, {23, 208, 10}}}},
         golden{"284x284", "bilinear256_100", bilinear256_100, 0x852686b251e3f7ce, {{{27, 41, 5}, {33, 40, 37}, {40, 183, 38}}}},
-        golden{"284x284", "squash192x320", squash192x320, 0xd68ed7bdfe903941, {{{31, 42, 0}, {33, 40, 33}, {43, 187, 30}}}}));
+        golden{"284x284", "squash192x320", squash192x320, 0xd68ed7bdfe903941, {{{31, 42, 0}, {33, 40, 33}, {43, 187, 30}}}},
+        golden{"257x1000", "crop256_90", crop256_90, 0x0be9f476fdaef7aa, {{{50, 142, 92}, {200, 131, 129}, {83, 226, 229}}}},
+        golden{"257x1000",
+               "bilinear256_100",
+               bilinear256_100,
+               0xbe65d9ccb3da8c31,
+               {{{23, 130, 117}, {186, 135, 119}, {191, 76, 246}}}},
+        golden{
+            "257x1000", "squash192x320", squash192x320, 0xd7de417c0d02bb64, {{{134, 23, 156}, {175, 118, 107}, {158, 128, 186}}}},
+        golden{"480x640", "crop256_90", crop256_90, 0x43d1610f83fddca3, {{{49, 195, 67}, {189, 132, 118}, {55, 173, 222}}}},
+        golden{"480x640", "crop256_95", crop256_95, 0x3b792c9761ff576c, {{{60, 186, 60}, {205, 132, 115}, {49, 190, 189}}}},
+        golden{"480x640", "crop224_90", crop224_90, 0x7f219764187d41c8, {{{43, 196, 63}, {189, 134, 119}, {47, 169, 219}}}},
+        golden{"480x640",
+               "bilinear256_100",
+               bilinear256_100,
+               0xd9b0ecbdcb32643f,
+               {{{63, 135, 108}, {191, 137, 108}, {95, 198, 170}}}},
+        golden{
+            "480x640", "squash192x320", squash192x320, 0x68ba9ae988224892, {{{246, 233, 62}, {190, 136, 117}, {240, 86, 30}}}}));
 
 TEST(preprocess, has_pillows_bytes_of_noise) {
     struct {
