@@ -118,14 +118,11 @@ struct aligned_delete {
     }
 };
 
-/// Uninitialised memory for `count` elements, aligned to a cache line. What is large comes straight from the system and goes back
-/// there: an allocator may keep what was freed, tens of megabytes while a network is loaded. Throws std::bad_alloc.
+/// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
 template <class T>
 requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index count) {
-    constexpr std::size_t large = std::size_t{1} << 20;
-    const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
-    if (bytes >= large) return {reinterpret_cast<T *>(map_pages(bytes)), aligned_delete{.mapped = bytes}};
-    return {static_cast<T *>(::operator new (bytes, std::align_val_t{alignment})), aligned_delete{}};
+    void *p = ::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{alignment});
+    return std::unique_ptr<T[], aligned_delete>(static_cast<T *>(p));
 }
 
 /// A contiguous row-major tensor that owns its elements, aligned to a cache line.
@@ -143,6 +140,17 @@ template <class T> class tensor {
     static tensor uninitialised(shape dims) {
         tensor t;
         t.data_ = aligned_buffer<T>(dims.count());
+        t.dims_ = dims;
+        return t;
+    }
+    /// Not yet written, and if it is large, in memory straight from the system, which goes back there at once: an allocator may
+    /// keep what was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so this is for what is many.
+    static tensor in_pages(shape dims) {
+        constexpr std::size_t large = std::size_t{1} << 20;
+        const std::size_t bytes = static_cast<std::size_t>(dims.count()) * sizeof(T);
+        if (bytes < large) return uninitialised(dims);
+        tensor t;
+        t.data_ = {reinterpret_cast<T *>(map_pages(bytes)), aligned_delete{.mapped = bytes}};
         t.dims_ = dims;
         return t;
     }

@@ -197,7 +197,7 @@ inline void read_float_into(const stored_tensor &source, std::span<float> to) {
 inline tensor<float> read_float(const stored_tensor &source) {
     // Checked before the memory is asked for.
     if (!is_floating(source.type)) read_float_into(source, {});
-    auto result = tensor<float>::uninitialised(source.dims);
+    auto result = tensor<float>::in_pages(source.dims);
     read_float_into(source, result.span());
     return result;
 }

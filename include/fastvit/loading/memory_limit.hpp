@@ -70,8 +70,9 @@ class memory_counter final : public weights::archive {
 /// are 2 n.
 constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
 
-/// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB.
-inline constexpr std::uint64_t allocator_slack = std::uint64_t{16} << 20;
+/// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB: 19 MB were seen
+/// beyond the estimate (MA36 in 16 bits, glibc).
+inline constexpr std::uint64_t allocator_slack = std::uint64_t{32} << 20;
 
 /// Bytes of padding that memory_counter does not see: where a depthwise convolution has several outputs for each input, not the
 /// outputs are padded but the inputs.
