@@ -165,14 +165,19 @@ template <class Stored, class Convert> void convert_elements(const stored_tensor
 
 } // namespace detail
 
-/// Writes the tensor's elements to `to` as float32, in row-major order. float64, float16 and bfloat16 are converted, to nearest
-/// even. Throws `unsupported` for other types, `invalid_argument` if `to` has not dims.count() elements or the bytes are too few.
-inline void read_float_into(const stored_tensor &source, std::span<float> to) {
+/// Throws `unsupported` for elements that are not floating-point numbers, and says what they are.
+inline void check_floating(const stored_tensor &source) {
     if (!is_floating(source.type))
         throw error(errc::unsupported, {.problem = "the elements are not floating-point numbers",
                                         .expected = "F64, F32, F16 or BF16",
                                         .found = source.type_name,
                                         .tensor = source.name});
+}
+
+/// Writes the tensor's elements to `to` as float32, in row-major order. float64, float16 and bfloat16 are converted, to nearest
+/// even. Throws `unsupported` for other types, `invalid_argument` if `to` has not dims.count() elements or the bytes are too few.
+inline void read_float_into(const stored_tensor &source, std::span<float> to) {
+    check_floating(source);
     if (static_cast<std::size_t>(source.dims.count()) != to.size())
         throw error(errc::invalid_argument, {.problem = "the destination has the wrong size",
                                              .expected = std::to_string(source.dims.count()) + " elements",
@@ -195,8 +200,7 @@ inline void read_float_into(const stored_tensor &source, std::span<float> to) {
 
 /// The tensor's elements as float32, row-major and contiguous. Throws like read_float_into(), and std::bad_alloc.
 inline tensor<float> read_float(const stored_tensor &source) {
-    // Checked before the memory is asked for.
-    if (!is_floating(source.type)) read_float_into(source, {});
+    check_floating(source); // before the memory is asked for
     auto result = tensor<float>::in_pages(source.dims);
     read_float_into(source, result.span());
     return result;

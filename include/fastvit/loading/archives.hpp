@@ -28,7 +28,7 @@ class reader final : public weights::archive {
                                                .expected = "shape " + dims.to_string(),
                                                .tensor = dict_.names().from_canonical(name),
                                                .file = dict_.source().file()});
-        if (!io::is_floating(stored->type)) io::read_float_into(*stored, {}); // says what it is instead
+        io::check_floating(*stored);
         if (!(stored->dims == dims))
             throw error(errc::shape_mismatch, {.problem = "wrong shape",
                                                .expected = dims.to_string(),

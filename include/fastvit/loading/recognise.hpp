@@ -23,7 +23,7 @@ inline index dimension(const state_dict &dict, const std::string &canonical, std
         throw error(errc::missing_tensor,
                     {.problem = "this tensor is missing", .tensor = dict.names().from_canonical(canonical)});
     // Without elements, or with elements that are not read, any dimension can be claimed without the bytes for it.
-    if (!io::is_floating(t->type)) io::read_float_into(*t, {}); // says what it is instead
+    io::check_floating(*t);
     if (t->dims.rank() != rank || t->dims.count() == 0)
         throw error(errc::shape_mismatch, {.problem = "wrong shape",
                                            .expected = std::to_string(rank) + " dimensions, none of them 0",
