@@ -143,6 +143,32 @@ TEST(thread_pool, has_all_its_workers_at_once) {
     EXPECT_EQ(ids[0], std::this_thread::get_id()) << "worker 0 is the calling thread";
 }
 
+// Layer after layer the same worker begins with the same part, which is then in its core's cache.
+TEST(thread_pool, gives_each_worker_a_part_of_its_own_first) {
+    thread_pool pool(3);
+    std::atomic<int> met{0};
+    std::vector<index> first(3, -1);
+    pool.run(12, [&](index i, int worker) {
+        if (first[worker] >= 0) return;
+        first[worker] = i;
+        ++met;
+        while (met.load() < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(first, (std::vector<index>{0, 4, 8}));
+}
+
+TEST(thread_pool, leaves_no_task_to_a_worker_that_is_held_up) {
+    thread_pool pool(2);
+    for (const index slow : {0, 50, 99}) {
+        std::atomic<int> done{0};
+        pool.run(100, [&](index i, int) {
+            while (i == slow && done.load() < 99) std::this_thread::yield();
+            ++done;
+        });
+        EXPECT_EQ(done.load(), 100);
+    }
+}
+
 // What tasks wrote without atomics is there after run(), and what was written before it is there in the tasks.
 TEST(thread_pool, run_publishes_memory_both_ways) {
     thread_pool pool(3);

@@ -59,9 +59,8 @@ class thread_pool final : public executor {
   public:
     /// `workers` counts the calling thread; 0 means one for each of the machine's hardware threads.
     /// Throws std::system_error if the system gives no more threads.
-    explicit thread_pool(int workers = 0) : thread_pool(no_threads{}) { // whose destructor then stops those that there are
-        if (workers <= 0) workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-        for (int worker = 1; worker < workers; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+    explicit thread_pool(int workers = 0) : thread_pool(no_threads{workers}) { // whose destructor then stops those that there are
+        for (int worker = 1; worker < this->workers(); ++worker) threads_.emplace_back([this, worker] { serve(worker); });
     }
     ~thread_pool() override {
         stop_.store(true);
@@ -72,16 +71,19 @@ class thread_pool final : public executor {
     thread_pool(const thread_pool &) = delete;
     thread_pool &operator=(const thread_pool &) = delete;
 
-    int workers() const noexcept override { return static_cast<int>(threads_.size()) + 1; }
+    int workers() const noexcept override { return static_cast<int>(shares_.size()); }
 
     void run(index tasks, task_ref task) override {
-        if (threads_.empty() || tasks < 2 || busy_.exchange(true)) {
+        if (workers() == 1 || tasks < 2 || busy_.exchange(true)) {
             for (index i = 0; i < tasks; ++i) task(i, 0);
             return;
         }
         task_ = &task;
-        tasks_ = tasks;
-        next_.store(0);
+        for (index w = 0; w < workers(); ++w) {
+            share &s = shares_[static_cast<std::size_t>(w)];
+            s.next.store(tasks * w / workers());
+            s.end = tasks * (w + 1) / workers();
+        }
         open_.store(true);
         round_.fetch_add(1);
         round_.notify_all();
@@ -94,8 +96,20 @@ class thread_pool final : public executor {
     }
 
   private:
-    struct no_threads {};
-    explicit thread_pool(no_threads) {}
+    struct no_threads {
+        int workers;
+    };
+    explicit thread_pool(no_threads wanted)
+        : shares_(wanted.workers > 0 ? static_cast<std::size_t>(wanted.workers)
+                                     : std::max<std::size_t>(1, std::thread::hardware_concurrency())) {}
+
+    // The tasks that a worker does first, before it helps the others with theirs. Layer after layer it so finds the part of the
+    // maps that it wrote in its own core's cache: 1% of T8 on two cores, and 3% when something else slows one of them down.
+    // Counters that different threads write are on cache lines of their own.
+    struct alignas(64) share {
+        std::atomic<index> next{0};
+        index end = 0;
+    };
 
     // About 20 microseconds at 40 cycles a turn: longer than the gap between two layers, shorter than anybody would notice.
     static constexpr int spin_turns = 2000;
@@ -110,7 +124,10 @@ class thread_pool final : public executor {
     }
 
     void work(int worker) {
-        for (index i = next_.fetch_add(1); i < tasks_; i = next_.fetch_add(1)) (*task_)(i, worker);
+        for (int turn = 0; turn < workers(); ++turn) {
+            share &s = shares_[static_cast<std::size_t>((worker + turn) % workers())];
+            for (index i = s.next.fetch_add(1); i < s.end; i = s.next.fetch_add(1)) (*task_)(i, worker);
+        }
     }
 
     void serve(int worker) {
@@ -127,9 +144,7 @@ class thread_pool final : public executor {
     // Not a mutex: a task that calls run() would try to lock what its thread may already hold, which a mutex does not allow.
     std::atomic<bool> busy_{false};
     const task_ref *task_ = nullptr;
-    index tasks_ = 0;
-    // Counters that different threads write are on cache lines of their own.
-    alignas(64) std::atomic<index> next_{0};
+    std::vector<share> shares_; ///< one for each worker
     alignas(64) std::atomic<std::uint32_t> round_{0};
     alignas(64) std::atomic<int> inside_{0};
     std::atomic<bool> open_{false};
