@@ -228,6 +228,11 @@ TEST(pth, legacy_refuses_storages_that_do_not_fit) {
         expect_refused(head + pk::dict({pk::text("t"), storage("0", count)}) + "." + pk::proto2 + "](" + pk::text("0") + "e." +
                            number(count) + iota(6),
                        {"\"0\" is larger than its data"});
+    // A negative number of elements, in the storage's header or in the pickle.
+    expect_refused(head + t + "." + pk::proto2 + "](" + pk::text("0") + "e." + number(std::int64_t{-1}) + iota(6),
+                   {"storage \"0\"", "expected 6 elements, found 18446744073709551615"});
+    expect_refused(file(pk::dict({pk::text("t"), storage("0", -1)}), {{"0", iota(6)}}),
+                   {"an integer as count that is not natural"});
 }
 
 TEST(pth, legacy_reads_views) {
