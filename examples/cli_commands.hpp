@@ -112,6 +112,7 @@ int profile(const profile_options &options);
 struct verify_options {
     model_file model;
     std::optional<int> size;
+    bool json = false;
 };
 int verify(const verify_options &options);
 

@@ -8,6 +8,8 @@
 #include "cli_commands.hpp"
 #include "cli_outputs.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -108,21 +110,36 @@ int verify(const verify_options &options) {
     const auto results = named_results(folded.forward(images, folded_space, all_outputs(c.net)));
     const auto expected = named_results(branched.forward(images, branched_space, all_outputs(c.net)));
 
-    std::cout << "Largest differences between the folded and the train-time graph, over the largest value:\n"
-              << std::scientific << std::setprecision(1);
+    nlohmann::ordered_json differences; // of each result
     double worst = 0;
     for (std::size_t i = 0; i < results.size(); ++i) {
         const double difference = relative_difference(results[i].data.span(), expected[i].data.span());
         worst = std::max(worst, difference);
-        std::cout << std::left << std::setw(12) << results[i].name << difference << '\n';
+        differences[results[i].name] = difference;
+    }
+    if (options.json) {
+        const nlohmann::ordered_json report{{"size", size},
+                                            {"blocks_folded", c.blocks - c.folded},
+                                            {"differences", differences},
+                                            {"allowed", allowed},
+                                            {"agree", worst <= allowed}};
+        std::cout << report.dump(2) << '\n';
+    } else {
+        std::cout
+            << "Largest differences between the folded and the train-time graph, over the largest value, for a random input of "
+            << size << " x " << size << ":\n"
+            << std::scientific << std::setprecision(1);
+        for (const auto &[name, difference] : differences.items())
+            std::cout << std::left << std::setw(12) << name << difference.get<double>() << '\n';
     }
     if (worst > allowed)
         throw error(errc::bad_value, {.problem = "the folded graph differs from the train-time graph",
                                       .expected = "at most 2e-5",
                                       .found = std::to_string(worst),
                                       .file = source.file()});
-    std::cout << "The graphs agree: " << c.blocks - c.folded << " blocks are folded, and no difference is above " << allowed
-              << ".\n";
+    if (!options.json)
+        std::cout << "The graphs agree: " << c.blocks - c.folded << " blocks are folded, and no difference is above " << allowed
+                  << ".\n";
     return 0;
 }
 

@@ -249,6 +249,7 @@ void add_verify(CLI::App &app, command &chosen) {
     add_model(*sub, o->model);
     sub->add_option("--size", o->size, "Side of the input (default: 256, the bundled model's 96)")
         ->check(CLI::Range(1, longest_side));
+    sub->add_flag("--json", o->json, "Print JSON");
 }
 
 int complain(const std::string &problem, int status) {

@@ -381,6 +381,19 @@ TEST(cli_verify, finds_that_the_graphs_agree) {
         EXPECT_NE(f.out.find(word), f.out.npos) << word;
 }
 
+TEST(cli_verify, prints_json) {
+    const finished f = fastvit_cli({"verify", "--model", tiny, "--size", "64", "--json"});
+    expect_success(f);
+    const json report = parse(f);
+    EXPECT_EQ(report["size"], 64);
+    EXPECT_EQ(report["agree"], true);
+    EXPECT_GT(report["blocks_folded"], 0);
+    for (const char *result : {"stem", "stage0", "stage3", "final_conv", "embedding", "logits"}) {
+        EXPECT_GT(report["differences"][result], 0) << "the graphs round differently";
+        EXPECT_LE(report["differences"][result], report["allowed"]);
+    }
+}
+
 TEST(cli_verify, does_not_call_a_comparison_with_nothing_a_proof) {
     expect_failure(fastvit_cli({"verify", "--model", folded}), 1, {"tiny_reparam.safetensors", "folded already"});
 }
