@@ -523,7 +523,7 @@ void expect_affine_right(random_source &random, const kernel_table &tier, index 
     for (index p = 0; p < x.pixels; ++p)
         for (index c = 0; c < x.channels; ++c) {
             const double linear = x(p, c) * scale[c] + shift[c];
-            const double expected = activated(act, linear) + (accumulate ? initial(p, c) : 0);
+            const double expected = activated(act, linear + (accumulate ? initial(p, c) : 0));
             const double tolerance = activated_tolerance(act, linear, rounding(1, std::abs(x(p, c) * scale[c]) + 3));
             all.add(expected, y.take(y.at(p * stride + c)), tolerance + unit * std::abs(expected), {p, c});
         }

@@ -70,7 +70,7 @@ struct depthwise_args {
     const float *weights; ///< as pack_depthwise lays them out, bias included
 };
 
-/// y[p][c] = act(x[p][c] * scale[c] + shift[c]) + (accumulate ? y[p][c] : 0).
+/// y[p][c] = act(x[p][c] * scale[c] + shift[c] + (accumulate ? y[p][c] : 0)).
 struct affine_args {
     const float *x;
     index x_pixel; ///< floats between pixels

@@ -3,17 +3,15 @@
 
 /// Count registers of one pixel.
 template <int Count> FASTVIT_ALWAYS_INLINE void affine_run(const affine_args &f, const float *x, float *y, index c) {
-    vec value[Count];
+    float *to[Count];
     FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
         const index at = c + i * vec::lanes;
-        value[i] = fma(vec::load(x + at), vec::load(f.scale + at), vec::load(f.shift + at));
+        to[i] = y + at;
+        vec value = fma(vec::load(x + at), vec::load(f.scale + at), vec::load(f.shift + at));
+        if (f.accumulate) value = value + vec::load(to[i]);
+        value.store(to[i]);
     }
-    apply(f.act, value);
-    FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
-        const index at = c + i * vec::lanes;
-        if (f.accumulate) value[i] = value[i] + vec::load(y + at);
-        value[i].store(y + at);
-    }
+    activate(f.act, to);
 }
 
 inline void affine(const affine_args &f) {

@@ -45,20 +45,18 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index pixel, index colu
 
 template <int Pixels, int Vectors>
 FASTVIT_ALWAYS_INLINE void gemm_activate_pixels(const gemm_args &g, index pixel, index column) {
-    vec y[Pixels * Vectors];
-    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[i * Vectors + j] =
-        vec::load(g.c[pixel + i] + column + j * vec::lanes);
-    apply(g.act, y);
-    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) y[i * Vectors + j].store(
-        g.c[pixel + i] + column + j * vec::lanes);
+    float *c[Pixels * Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) c[i * Vectors + j] =
+        g.c[pixel + i] + column + j * vec::lanes;
+    activate(g.act, c);
 }
 
 /// The activation of a panel that gemm_tile stored, read back from the first-level cache: unrolled inside each tile shape, GELU
-/// would be most of the code of this file. Two pixels at a time, so that four chains of multiply-adds run side by side.
+/// would be most of the code of this file. Three pixels at a time: with AVX2 six registers, as many as gelu() has room for.
 template <int Vectors> void gemm_activate(const gemm_args &g, index column) {
     index pixel = 0;
-    for (; pixel + 2 <= g.pixels; pixel += 2) gemm_activate_pixels<2, Vectors>(g, pixel, column);
-    if (pixel < g.pixels) gemm_activate_pixels<1, Vectors>(g, pixel, column);
+    for (; pixel + 3 <= g.pixels; pixel += 3) gemm_activate_pixels<3, Vectors>(g, pixel, column);
+    for (; pixel < g.pixels; ++pixel) gemm_activate_pixels<1, Vectors>(g, pixel, column);
 }
 
 /// The tile of `rows` <= Rows rows: one instantiation for each.

@@ -41,3 +41,5 @@
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
 // The value passes through unchanged, but the optimiser cannot see what it is.
 #define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))
+// What was read from memory is read again, instead of being kept in a register that others need more.
+#define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")
