@@ -30,6 +30,7 @@ namespace {
 
 using namespace fastvit::kernels;
 using fastvit::index;
+using fastvit::nn::spread_channels;
 
 // About what a tile of the network has: 128 pixels, or the map if it is smaller.
 constexpr index tile_pixels = 128;
@@ -85,14 +86,15 @@ void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shap
         tier, s.k, s.n, [&](index row, index column) { return w[row * s.n + column]; }, [](index) { return 0.1F; });
     // A pixel of the stem's input has 3 floats; the pointwise layers read padded pixels.
     const bool dense = s.segments > 1;
-    const index in = dense ? s.k / s.segments : padded_channels(s.k), image_row = dense ? 2 * s.pixels * in : 0;
+    const index in = dense ? s.k / s.segments : spread_channels(s.k), out = spread_channels(s.n),
+                image_row = dense ? 2 * s.pixels * in : 0;
     const float_buffer a = seeded_buffer("a", s.pixels * in + s.segments * image_row);
-    float_buffer c(s.pixels * packed.columns);
+    float_buffer c(s.pixels * out);
     std::vector<const float *> rows;
     std::vector<float *> to;
     for (index p = 0; p < s.pixels; ++p) {
         rows.push_back(a.data() + p * in);
-        to.push_back(c.data() + p * packed.columns);
+        to.push_back(c.data() + p * out);
     }
     const gemm_args arguments{.a = rows.data(),
                               .pixels = s.pixels,
@@ -122,10 +124,10 @@ void run_depthwise(benchmark::State &state, const kernel_table &tier, const dept
         tier, s.channels, s.multiplier, s.kernel, s.stride, [&](index o, index tap) { return w[o * taps + tap]; },
         [](index) { return 0.1F; });
     const index rows = std::clamp<index>(tile_pixels / s.width, 1, s.height);
-    const index in_pixel = fastvit::nn::spread_channels(s.channels);
+    const index in_pixel = spread_channels(s.channels);
     const index in_row = ((s.width - 1) * s.stride + s.kernel) * in_pixel;
     const float_buffer in = seeded_buffer("in", ((rows - 1) * s.stride + s.kernel) * in_row);
-    const index out_pixel = padded_channels(out);
+    const index out_pixel = spread_channels(out);
     float_buffer result(rows * s.width * out_pixel);
     const depthwise_args arguments{.in = in.data(),
                                    .in_pixel = in_pixel,
@@ -147,15 +149,15 @@ void run_depthwise(benchmark::State &state, const kernel_table &tier, const dept
 // One of SA12's 16 heads.
 void run_attention(benchmark::State &state, const kernel_table &tier, index tokens) {
     constexpr index channels = 512;
-    const index token = fastvit::nn::spread_channels(3 * channels);
+    const index token = spread_channels(3 * channels);
     const float_buffer qkv = seeded_buffer("qkv", tokens * token);
-    float_buffer out(tokens * channels), scratch(attention_scratch(tokens));
+    float_buffer out(tokens * spread_channels(channels)), scratch(attention_scratch(tokens));
     const attention_args arguments{.q = qkv.data(),
                                    .k = qkv.data() + channels,
                                    .v = qkv.data() + 2 * channels,
                                    .token = token,
                                    .out = out.data(),
-                                   .out_token = channels,
+                                   .out_token = spread_channels(channels),
                                    .tokens = tokens,
                                    .scratch = scratch.data()};
     time_macs(state, 2.0 * static_cast<double>(tokens * tokens * head_channels), [&] { tier.attention(arguments); });

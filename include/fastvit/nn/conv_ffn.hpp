@@ -37,7 +37,8 @@ class conv_ffn {
     void run(const context &c, const map &x, const map &out) const {
         const watched w(c, "mlp");
         const scope s(c);
-        const index narrow = x.channels(), wide = fc1_.columns;
+        // Floats between the pixels of a tile before and after fc1.
+        const index narrow = spread_channels(x.channels()), wide = spread_channels(fc1_.columns);
         const tiling tiles(x.size, tile_pixels_for(narrow + wide), c.workers);
         const index narrow_floats = tiles.most_pixels() * narrow, floats = narrow_floats + tiles.most_pixels() * wide;
         float *const scratch = c.take_scratch(floats);
@@ -46,7 +47,7 @@ class conv_ffn {
             const index pixels = t.pixels();
             float *const mixed = scratch + worker * floats, *const hidden = mixed + narrow_floats;
             c.kernels.depthwise(depthwise_over(spatial_.depthwise(), x, t, mixed, narrow, t.columns * narrow));
-            if (norm_) run_affine(c, *norm_, mixed, pixels, narrow);
+            if (norm_) run_affine(c, *norm_, mixed, narrow, pixels, x.channels());
 
             const float *a[kernels::gemm_max_pixels], *residual[kernels::gemm_max_pixels];
             float *to[kernels::gemm_max_pixels];
@@ -70,11 +71,11 @@ class conv_ffn {
     }
 
   private:
-    static void run_affine(const context &c, const channel_affine &f, float *x, index pixels, index channels) {
+    static void run_affine(const context &c, const channel_affine &f, float *x, index stride, index pixels, index channels) {
         c.kernels.affine({.x = x,
-                          .x_pixel = channels,
+                          .x_pixel = stride,
                           .y = x,
-                          .y_pixel = channels,
+                          .y_pixel = stride,
                           .pixels = pixels,
                           .channels = channels,
                           .scale = f.scale(),
@@ -82,17 +83,17 @@ class conv_ffn {
     }
 
     // out = residual + layer_scale * y, for a tile.
-    void add_scaled(const context &c, const float *y, index channels, const float *const *residual, const tile &t,
+    void add_scaled(const context &c, const float *y, index stride, const float *const *residual, const tile &t,
                     const map &out) const {
         for (index r = 0; r < t.rows; ++r) {
             for (index x = 0; x < t.columns; ++x)
-                std::copy_n(residual[r * t.columns + x], channels, out.at(t.image, t.y + r, t.x + x));
-            c.kernels.affine({.x = y + r * t.columns * channels,
-                              .x_pixel = channels,
+                std::copy_n(residual[r * t.columns + x], out.channels(), out.at(t.image, t.y + r, t.x + x));
+            c.kernels.affine({.x = y + r * t.columns * stride,
+                              .x_pixel = stride,
                               .y = out.at(t.image, t.y + r, t.x),
                               .y_pixel = out.pixel_stride,
                               .pixels = t.columns,
-                              .channels = channels,
+                              .channels = out.channels(),
                               .scale = layer_scale_->scale(),
                               .shift = layer_scale_->shift(),
                               .accumulate = true});

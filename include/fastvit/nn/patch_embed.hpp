@@ -32,7 +32,7 @@ class patch_embed {
     void run_fused(const context &c, const map &in, const map &out) const {
         const scope s(c);
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();
-        const index pixel = out.channels();
+        const index pixel = spread_channels(out.channels());
         const tiling tiles(out.size, tile_pixels_for(4 * in.pixel_stride + 2 * pixel), c.workers);
         const index floats = tiles.most_pixels() * pixel;
         float *const scratch = c.take_scratch(floats);
