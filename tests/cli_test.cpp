@@ -617,13 +617,19 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
 
 // A terminal on the standard error.
 TEST(cli_pictures, many_have_a_progress_bar_on_a_terminal) {
-    const int available = ::posix_openpt(O_RDWR | O_NOCTTY);
-    if (available < 0) GTEST_SKIP() << "this machine has no pseudo-terminals: a chroot without /dev/pts";
-    ::close(available);
+    const auto open_terminal = [] {
+        const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+        if (terminal < 0 || (::grantpt(terminal) == 0 && ::unlockpt(terminal) == 0 && ::ptsname(terminal))) return terminal;
+        ::close(terminal);
+        return -1;
+    };
+    if (const int terminal = open_terminal(); terminal >= 0)
+        ::close(terminal);
+    else
+        GTEST_SKIP() << "this machine has no pseudo-terminals: a chroot without /dev/pts";
     const temporary_directory directory;
     const auto shown = [&](int pictures, const std::string &arguments) {
-        const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
-        if (terminal < 0 || ::grantpt(terminal) != 0 || ::unlockpt(terminal) != 0) throw std::runtime_error("no terminal");
+        const int terminal = open_terminal();
         const std::string name = ::ptsname(terminal);
         const int kept_open = ::open(name.c_str(), O_RDWR | O_NOCTTY);
         std::string command = shell_word(FASTVIT_CLI) + " embed --model " + shell_word(tiny) + " --size 32 " + arguments;
