@@ -10,10 +10,10 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/pack.hpp"
-#include "fastvit/nn/map.hpp"
+#include "fastvit/runtime/map.hpp"
 
-#include "fma_peak.hpp"
-#include "seeded.hpp"
+#include "cli/fma_peak.hpp"
+#include "support/seeded.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -29,20 +29,20 @@
 namespace {
 
 using namespace fastvit::kernels;
-using fastvit::index;
+using fastvit::index_type;
 using fastvit::nn::spread_channels;
 
 // About what a tile of the network has: 128 pixels, or the map if it is smaller.
-constexpr index tile_pixels = 128;
+constexpr index_type tile_pixels = 128;
 
-float_buffer seeded_buffer(std::string_view name, index count) {
+float_buffer seeded_buffer(std::string_view name, index_type count) {
     float_buffer made(count);
     fastvit_test::fill_seeded(name, 1, {made.data(), static_cast<std::size_t>(count)});
     return made;
 }
 
 // Small weights in every place, deterministic, with a variance of 1 / fan_in.
-auto seeded_weights(index count, index fan_in) {
+auto seeded_weights(index_type count, index_type fan_in) {
     std::vector<float> w(static_cast<std::size_t>(count));
     fastvit_test::fill_seeded("weight", 1, w);
     const auto scale = static_cast<float>(std::sqrt(3.0 / static_cast<double>(fan_in)));
@@ -70,29 +70,30 @@ template <class F> void time_macs(benchmark::State &state, double macs, F kernel
 }
 
 // For kernels without multiply-adds to count.
-template <class F> void time_elements(benchmark::State &state, index elements, F kernel) {
+template <class F> void time_elements(benchmark::State &state, index_type elements, F kernel) {
     state.counters["elements_per_s"] = static_cast<double>(elements) / time(state, kernel);
 }
 
 struct gemm_shape {
-    index pixels, k, n;
-    index segments = 1; // a dense 3 x 3 convolution has 3, of k / 3 each
+    index_type pixels, k, n;
+    index_type segments = 1; // a dense 3 x 3 convolution has 3, of k / 3 each
     friend auto operator<=>(const gemm_shape &, const gemm_shape &) = default;
 };
 
 void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shape &s, activation act) {
     const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
     const packed_gemm packed = pack_gemm(
-        tier, s.k, s.n, [&](index row, index column) { return w[row * s.n + column]; }, [](index) { return 0.1F; });
+        tier, s.k, s.n, [&](index_type row, index_type column) { return w[row * s.n + column]; },
+        [](index_type) { return 0.1F; });
     // A pixel of the stem's input has 3 floats; the pointwise layers read padded pixels.
     const bool dense = s.segments > 1;
-    const index in = dense ? s.k / s.segments : spread_channels(s.k), out = spread_channels(s.n),
-                image_row = dense ? 2 * s.pixels * in : 0;
+    const index_type in = dense ? s.k / s.segments : spread_channels(s.k), out = spread_channels(s.n),
+                     image_row = dense ? 2 * s.pixels * in : 0;
     const float_buffer a = seeded_buffer("a", s.pixels * in + s.segments * image_row);
     float_buffer c(s.pixels * out);
     std::vector<const float *> rows;
     std::vector<float *> to;
-    for (index p = 0; p < s.pixels; ++p) {
+    for (index_type p = 0; p < s.pixels; ++p) {
         rows.push_back(a.data() + p * in);
         to.push_back(c.data() + p * out);
     }
@@ -112,22 +113,22 @@ void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shap
 }
 
 struct depthwise_shape {
-    index height, width, channels; // of the output, but for the channels, which are the input's
-    index kernel, stride = 1, multiplier = 1;
+    index_type height, width, channels; // of the output, but for the channels, which are the input's
+    index_type kernel, stride = 1, multiplier = 1;
     friend auto operator<=>(const depthwise_shape &, const depthwise_shape &) = default;
 };
 
 void run_depthwise(benchmark::State &state, const kernel_table &tier, const depthwise_shape &s) {
-    const index taps = s.kernel * s.kernel, out = s.channels * s.multiplier;
+    const index_type taps = s.kernel * s.kernel, out = s.channels * s.multiplier;
     const std::vector<float> w = seeded_weights(out * taps, taps);
     const packed_depthwise packed = pack_depthwise(
-        tier, s.channels, s.multiplier, s.kernel, s.stride, [&](index o, index tap) { return w[o * taps + tap]; },
-        [](index) { return 0.1F; });
-    const index rows = std::clamp<index>(tile_pixels / s.width, 1, s.height);
-    const index in_pixel = spread_channels(s.channels);
-    const index in_row = ((s.width - 1) * s.stride + s.kernel) * in_pixel;
+        tier, s.channels, s.multiplier, s.kernel, s.stride, [&](index_type o, index_type tap) { return w[o * taps + tap]; },
+        [](index_type) { return 0.1F; });
+    const index_type rows = std::clamp<index_type>(tile_pixels / s.width, 1, s.height);
+    const index_type in_pixel = spread_channels(s.channels);
+    const index_type in_row = ((s.width - 1) * s.stride + s.kernel) * in_pixel;
     const float_buffer in = seeded_buffer("in", ((rows - 1) * s.stride + s.kernel) * in_row);
-    const index out_pixel = spread_channels(out);
+    const index_type out_pixel = spread_channels(out);
     float_buffer result(rows * s.width * out_pixel);
     const depthwise_args arguments{.in = in.data(),
                                    .in_pixel = in_pixel,
@@ -147,9 +148,9 @@ void run_depthwise(benchmark::State &state, const kernel_table &tier, const dept
 }
 
 // One of SA12's 16 heads.
-void run_attention(benchmark::State &state, const kernel_table &tier, index tokens) {
-    constexpr index channels = 512;
-    const index token = spread_channels(3 * channels);
+void run_attention(benchmark::State &state, const kernel_table &tier, index_type tokens) {
+    constexpr index_type channels = 512;
+    const index_type token = spread_channels(3 * channels);
     const float_buffer qkv = seeded_buffer("qkv", tokens * token);
     float_buffer out(tokens * spread_channels(channels)), scratch(attention_scratch(tokens));
     const attention_args arguments{.q = qkv.data(),
@@ -165,9 +166,9 @@ void run_attention(benchmark::State &state, const kernel_table &tier, index toke
 
 // GELU as affine with a scale of one has it, the way in which it stands outside a gemm.
 void run_gelu(benchmark::State &state, const kernel_table &tier) {
-    constexpr index channels = 64, pixels = 64;
+    constexpr index_type channels = 64, pixels = 64;
     float_buffer x = seeded_buffer("x", pixels * channels), y(x.count()), scale(channels), shift(channels);
-    for (index i = 0; i < x.count(); ++i) x.data()[i] *= 4;
+    for (index_type i = 0; i < x.count(); ++i) x.data()[i] *= 4;
     std::fill_n(scale.data(), channels, 1.0F);
     const affine_args arguments{.x = x.data(),
                                 .x_pixel = channels,
@@ -181,8 +182,8 @@ void run_gelu(benchmark::State &state, const kernel_table &tier) {
     time_elements(state, x.count(), [&] { tier.affine(arguments); });
 }
 
-void run_layer_norm(benchmark::State &state, const kernel_table &tier, index channels) {
-    constexpr index pixels = 16;
+void run_layer_norm(benchmark::State &state, const kernel_table &tier, index_type channels) {
+    constexpr index_type pixels = 16;
     const float_buffer x = seeded_buffer("x", pixels * channels), gamma = seeded_buffer("gamma", channels),
                        beta = seeded_buffer("beta", channels);
     float_buffer y(x.count());
@@ -221,19 +222,19 @@ class registrar {
         add(name, [s](benchmark::State &state, const kernel_table &t) { run_depthwise(state, t, s); });
     }
 
-    void network(std::string_view variant, index size) {
+    void network(std::string_view variant, index_type size) {
         const fastvit::architecture net = fastvit::published_architecture(variant);
         const std::string prefix = std::string(variant.substr(variant.find('_') + 1)) + ".";
-        index side = size / 4, before = net.stages[0].channels;
+        index_type side = size / 4, before = net.stages[0].channels;
         gemm(prefix + "stem.0", {tile_pixels, 9 * net.in_channels, before, 3});
         depthwise(prefix + "stem.1", {side, side, before, 3, 2});
         gemm(prefix + "stem.2", {tile_pixels, before, before});
         for (std::size_t i = 0; i < net.stages.size(); ++i) {
             const fastvit::stage_architecture &stage = net.stages[i];
             const std::string in = prefix + "stage" + std::to_string(i) + ".";
-            const index c = stage.channels;
+            const index_type c = stage.channels;
             if (i > 0) side /= 2;
-            const index pixels = std::min(tile_pixels, side * side);
+            const index_type pixels = std::min(tile_pixels, side * side);
             if (i > 0) {
                 depthwise(in + "downsample", {side, side, before, 7, 2, c / before});
                 gemm(in + "downsample", {pixels, c, c});
@@ -254,11 +255,11 @@ class registrar {
     }
 
     void others() {
-        for (const index tokens : {64, 1024})
+        for (const index_type tokens : {64, 1024})
             add(prefix_ + "attention/tokens:" + std::to_string(tokens),
                 [tokens](benchmark::State &state, const kernel_table &t) { run_attention(state, t, tokens); });
         add(prefix_ + "gelu", run_gelu);
-        for (const index channels : {768, 2048}) // attention stages of MCi3 and MCi4
+        for (const index_type channels : {768, 2048}) // attention stages of MCi3 and MCi4
             add(prefix_ + "layer_norm/channels:" + std::to_string(channels),
                 [channels](benchmark::State &state, const kernel_table &t) { run_layer_norm(state, t, channels); });
     }

@@ -10,8 +10,8 @@
 #include "fastvit/cost.hpp"
 #include "fastvit/model.hpp"
 
-#include "fma_peak.hpp"
-#include "seeded.hpp"
+#include "cli/fma_peak.hpp"
+#include "support/seeded.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -28,7 +28,7 @@ struct setting {
     std::string_view variant; // as in fastvit::variant_table
     fastvit::graph form;
     int threads;
-    fastvit::index size, batch;
+    fastvit::index_type size, batch;
 };
 
 // The model and the threads of the benchmark that runs, kept for the next one, which mostly wants the same.
@@ -82,8 +82,8 @@ void register_all(bed &shared) {
     for (const fastvit::variant_entry &v : fastvit::variant_table)
         for (const fastvit::graph form : {fastvit::graph::folded, fastvit::graph::train_time})
             for (const int threads : {1, 2})
-                for (const fastvit::index size : {64, 256, 512, 1024})
-                    for (const fastvit::index batch : {1, 8}) {
+                for (const fastvit::index_type size : {64, 256, 512, 1024})
+                    for (const fastvit::index_type batch : {1, 8}) {
                         const std::string_view short_name = v.name.substr(v.name.find('_') + 1);
                         const std::string name = "latency/" + std::string(short_name) +
                                                  (form == fastvit::graph::folded ? "/folded" : "/train") +

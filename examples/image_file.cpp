@@ -21,22 +21,23 @@
 namespace examples {
 namespace {
 
-using fastvit::errc;
 using fastvit::error;
-using fastvit::index;
+using fastvit::error_kind;
+using fastvit::index_type;
 
 using byte_span = std::span<const std::uint8_t>;
 
-void require_size(index height, index width) {
+void require_size(index_type height, index_type width) {
     if (height < 1 || width < 1)
-        throw error(errc::bad_format, "empty picture: " + std::to_string(width) + " x " + std::to_string(height) + " pixels");
+        throw error(error_kind::bad_format,
+                    "empty picture: " + std::to_string(width) + " x " + std::to_string(height) + " pixels");
     if (width > most_pixels / height)
-        throw error(errc::unsupported, {.problem = "the picture is too large",
-                                        .expected = "at most " + std::to_string(most_pixels) + " pixels",
-                                        .found = std::to_string(width) + " x " + std::to_string(height)});
+        throw error(error_kind::unsupported, {.problem = "the picture is too large",
+                                              .expected = "at most " + std::to_string(most_pixels) + " pixels",
+                                              .found = std::to_string(width) + " x " + std::to_string(height)});
 }
 
-picture allocate(index height, index width) {
+picture allocate(index_type height, index_type width) {
     require_size(height, width);
     picture p{.pixels = {}, .height = height, .width = width};
     p.pixels.resize(static_cast<std::size_t>(height * width * p.channels));
@@ -66,7 +67,7 @@ class png_reader {
 
     /// Calls step(png, info); throws what libpng has to say if it fails.
     template <class Step> void attempt(Step step) {
-        if (setjmp(png_jmpbuf(png_)) != 0) throw error(errc::bad_format, std::string("broken PNG: ") + message_.data());
+        if (setjmp(png_jmpbuf(png_)) != 0) throw error(error_kind::bad_format, std::string("broken PNG: ") + message_.data());
         step(png_, info_);
     }
 
@@ -107,9 +108,11 @@ picture decode_png(byte_span bytes) {
         row_bytes = png_get_rowbytes(png, info);
     });
     if (depth == 16)
-        throw error(errc::unsupported, {.problem = "PNG of 16 bits per channel", .expected = "8 bits or fewer", .found = "16"});
-    picture p = allocate(static_cast<index>(height), static_cast<index>(width));
-    if (row_bytes * height != p.pixels.size()) throw error(errc::unsupported, "PNG of a kind that libpng does not turn into RGB");
+        throw error(error_kind::unsupported,
+                    {.problem = "PNG of 16 bits per channel", .expected = "8 bits or fewer", .found = "16"});
+    picture p = allocate(static_cast<index_type>(height), static_cast<index_type>(width));
+    if (row_bytes * height != p.pixels.size())
+        throw error(error_kind::unsupported, "PNG of a kind that libpng does not turn into RGB");
     std::vector<png_bytep> rows(height);
     for (std::size_t y = 0; y < height; ++y) rows[y] = p.pixels.data() + y * row_bytes;
     reader.attempt([&](png_structp png, png_infop) {
@@ -126,14 +129,14 @@ picture decode_jpeg(byte_span bytes) {
     if (!decoder) throw std::bad_alloc();
     const auto require = [&](int status) {
         // Warnings count: TurboJPEG fills what is missing of a truncated file with grey and only warns.
-        if (status != 0) throw error(errc::bad_format, std::string("broken JPEG: ") + tjGetErrorStr2(decoder.get()));
+        if (status != 0) throw error(error_kind::bad_format, std::string("broken JPEG: ") + tjGetErrorStr2(decoder.get()));
     };
     const auto size = static_cast<unsigned long>(bytes.size());
     int width = 0, height = 0, subsampling = 0, colours = 0;
     require(tjDecompressHeader3(decoder.get(), bytes.data(), size, &width, &height, &subsampling, &colours));
-    if (width == 0) throw error(errc::bad_format, "broken JPEG: it ends before the picture begins");
+    if (width == 0) throw error(error_kind::bad_format, "broken JPEG: it ends before the picture begins");
     if (colours == TJCS_CMYK || colours == TJCS_YCCK)
-        throw error(errc::unsupported, {.problem = "colours of the JPEG", .expected = "grey or RGB", .found = "CMYK"});
+        throw error(error_kind::unsupported, {.problem = "colours of the JPEG", .expected = "grey or RGB", .found = "CMYK"});
     picture p = allocate(height, width);
     int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING; // the accurate transform is Pillow's choice too
 #if defined(TJFLAG_LIMITSCANS)
@@ -146,7 +149,7 @@ picture decode_jpeg(byte_span bytes) {
 // --- PPM and PGM --------------------------------------------------------------------------------------------------------
 
 /// The next number of the header. Blanks and comments, from # to the end of the line, come before it.
-index header_number(byte_span bytes, std::size_t &at) {
+index_type header_number(byte_span bytes, std::size_t &at) {
     const auto space = [](int c) { return c == ' ' || (c >= '\t' && c <= '\r'); };
     const auto digit = [](int c) { return c >= '0' && c <= '9'; };
     while (at < bytes.size() && (space(bytes[at]) || bytes[at] == '#')) {
@@ -154,27 +157,28 @@ index header_number(byte_span bytes, std::size_t &at) {
             while (at + 1 < bytes.size() && bytes[at + 1] != '\n' && bytes[at + 1] != '\r') ++at;
         ++at;
     }
-    if (at == bytes.size() || !digit(bytes[at])) throw error(errc::bad_format, "broken PPM header: a number is missing");
-    index number = 0;
+    if (at == bytes.size() || !digit(bytes[at])) throw error(error_kind::bad_format, "broken PPM header: a number is missing");
+    index_type number = 0;
     for (; at < bytes.size() && digit(bytes[at]); ++at) number = std::min(number * 10 + (bytes[at] - '0'), 10 * most_pixels);
     return number;
 }
 
 picture decode_pnm(byte_span bytes) {
-    const index channels = bytes[1] == '6' ? 3 : 1;
+    const index_type channels = bytes[1] == '6' ? 3 : 1;
     std::size_t at = 2;
-    const index width = header_number(bytes, at);
-    const index height = header_number(bytes, at);
-    const index most = header_number(bytes, at);
+    const index_type width = header_number(bytes, at);
+    const index_type height = header_number(bytes, at);
+    const index_type most = header_number(bytes, at);
     if (most != 255)
-        throw error(errc::unsupported, {.problem = "largest value of the PPM", .expected = "255", .found = std::to_string(most)});
+        throw error(error_kind::unsupported,
+                    {.problem = "largest value of the PPM", .expected = "255", .found = std::to_string(most)});
     require_size(height, width);
     const byte_span pixels = bytes.subspan(std::min(at + 1, bytes.size())); // one blank ends the header
     const auto expected = static_cast<std::size_t>(width * height * channels);
     if (pixels.size() < expected)
-        throw error(errc::bad_format, {.problem = "the PPM ends too early",
-                                       .expected = std::to_string(expected) + " bytes of pixels",
-                                       .found = std::to_string(pixels.size())});
+        throw error(error_kind::bad_format, {.problem = "the PPM ends too early",
+                                             .expected = std::to_string(expected) + " bytes of pixels",
+                                             .found = std::to_string(pixels.size())});
     picture p = allocate(height, width);
     for (std::size_t i = 0; i < p.pixels.size(); ++i) p.pixels[i] = pixels[channels == 3 ? i : i / 3];
     return p;
@@ -182,7 +186,7 @@ picture decode_pnm(byte_span bytes) {
 
 std::vector<std::uint8_t> read_file(const std::string &path) {
     const auto refused = [](const char *what) {
-        return error(errc::io, std::string(what) + ": " + std::generic_category().message(errno));
+        return error(error_kind::io, std::string(what) + ": " + std::generic_category().message(errno));
     };
     const std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"), std::fclose);
     if (!file) throw refused("cannot open");
@@ -190,7 +194,7 @@ std::vector<std::uint8_t> read_file(const std::string &path) {
     std::vector<std::uint8_t> bytes;
     for (std::size_t got = step; got == step;) {
         const std::size_t before = bytes.size();
-        if (before > most) throw error(errc::unsupported, "the file is larger than 1 GiB");
+        if (before > most) throw error(error_kind::unsupported, "the file is larger than 1 GiB");
         bytes.resize(before + step);
         got = std::fread(bytes.data() + before, 1, step, file.get());
         bytes.resize(before + got);
@@ -208,13 +212,13 @@ picture decode_picture(byte_span bytes) {
     if (begins("\x89PNG\r\n\x1a\n")) return decode_png(bytes);
     if (begins("\xff\xd8\xff")) return decode_jpeg(bytes);
     if (begins("P5") || begins("P6")) return decode_pnm(bytes);
-    if (bytes.empty()) throw error(errc::bad_format, "the file is empty");
+    if (bytes.empty()) throw error(error_kind::bad_format, "the file is empty");
     std::string found = "the bytes";
     for (const std::uint8_t b : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {
         constexpr const char *hex = "0123456789abcdef";
         found += {' ', hex[b >> 4], hex[b & 15]};
     }
-    throw error(errc::unsupported,
+    throw error(error_kind::unsupported,
                 {.problem = "unknown kind of file", .expected = "PNG, JPEG, PPM (P6) or PGM (P5)", .found = found});
 }
 

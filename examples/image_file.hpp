@@ -2,7 +2,7 @@
 // Decodes picture files for the examples and the tests. The library itself reads no pictures: any decoder will do.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/preprocess.hpp"
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace examples {
 /// A decoded picture: rows from the top, red green blue interleaved, nothing between the rows.
 struct picture {
     std::vector<std::uint8_t> pixels;
-    fastvit::index height = 0, width = 0, channels = 3;
+    fastvit::index_type height = 0, width = 0, channels = 3;
 
     /// What fastvit::preprocess() takes. Valid for as long as `pixels` stays as it is.
     fastvit::picture_view view() const noexcept {
@@ -25,7 +25,7 @@ struct picture {
 };
 
 /// The most pixels that are decoded, 2^28. A larger picture is refused before memory is allocated for it.
-inline constexpr fastvit::index most_pixels = fastvit::index{1} << 28;
+inline constexpr fastvit::index_type most_pixels = fastvit::index_type{1} << 28;
 
 /// Decodes a PNG, JPEG, PPM (P6) or PGM (P5) file, told apart by their first bytes.
 ///

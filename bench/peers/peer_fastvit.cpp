@@ -14,7 +14,7 @@
 // The end of the input ends it.
 #include "fastvit/fastvit.hpp"
 
-#include "fma_peak.hpp"
+#include "cli/fma_peak.hpp"
 
 #include <chrono>
 #include <cstdio>
@@ -41,17 +41,17 @@ double peak_memory_mib() {
     return 0;
 }
 
-fastvit::tensor<float> read_image(const char *path, fastvit::index size) {
+fastvit::tensor<float> read_image(const char *path, fastvit::index_type size) {
     fastvit::tensor<float> image({1, 3, size, size});
     std::ifstream file(path, std::ios::binary);
     if (!file.read(reinterpret_cast<char *>(image.data()), image.count() * static_cast<std::streamsize>(sizeof(float))))
-        throw fastvit::error(fastvit::errc::io, std::string("cannot read the image ") + path);
+        throw fastvit::error(fastvit::error_kind::io, std::string("cannot read the image ") + path);
     return image;
 }
 
 class peer {
   public:
-    peer(const char *checkpoint, const char *image, fastvit::index size, int threads)
+    peer(const char *checkpoint, const char *image, fastvit::index_type size, int threads)
         : image_(read_image(image, size)), threads_(threads), pool_(threads), space_(pool_) {
         const double before = peak_memory_mib();
         const auto begin = clock_type::now();
@@ -90,7 +90,7 @@ class peer {
             std::ofstream file(path, std::ios::binary);
             file.write(reinterpret_cast<const char *>(logits.data()),
                        logits.count() * static_cast<std::streamsize>(sizeof(float)));
-            if (!file.flush()) throw fastvit::error(fastvit::errc::io, "cannot write " + path);
+            if (!file.flush()) throw fastvit::error(fastvit::error_kind::io, "cannot write " + path);
             out << "{}";
         } else if (command == "memory") {
             out << R"({"memory_peak_mib": )" << peak_memory_mib() << '}';
@@ -99,7 +99,7 @@ class peer {
             words >> seconds;
             out << R"({"peak_gflops": )" << bench::fma_peak(threads_, seconds) << '}';
         } else {
-            throw fastvit::error(fastvit::errc::invalid_argument, "unknown command: " + line);
+            throw fastvit::error(fastvit::error_kind::invalid_argument, "unknown command: " + line);
         }
         answer(out.str());
     }

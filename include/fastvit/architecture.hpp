@@ -2,7 +2,7 @@
 // What distinguishes one FastViT from another, and the published ones.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// How the blocks of a stage mix tokens (paper, section 3.1).
 enum class token_mixer : unsigned char { rep_mixer, attention };
@@ -30,9 +30,9 @@ enum class linear_form : unsigned char {
 
 /// One stage: blocks of one width at one resolution.
 struct stage_architecture {
-    index blocks = 0;
-    index channels = 0;
-    index hidden = 0; ///< channels inside the ConvFFN: channels times the MLP ratio
+    index_type blocks = 0;
+    index_type channels = 0;
+    index_type hidden = 0; ///< channels inside the ConvFFN: channels times the MLP ratio
     token_mixer mixer = token_mixer::rep_mixer;
     bool position = false;                  ///< a conditional positional encoding before the blocks
     bool downsample_squeeze_excite = false; ///< squeeze and excite after the patch embedding's large kernel (MCi0 to MCi2)
@@ -44,31 +44,31 @@ struct stage_architecture {
 /// A whole network. Everything here can be read off a checkpoint's tensors but large_kernel_gelu, which is known by variant.
 struct architecture {
     std::string variant; ///< `fastvit_t8` ...; `custom` if it is none of the published ones
-    index in_channels = 3;
-    index classes = 1000; ///< outputs of the last linear layer; 0 without one
+    index_type in_channels = 3;
+    index_type classes = 1000; ///< outputs of the last linear layer; 0 without one
     std::vector<stage_architecture> stages;
-    index head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
+    index_type head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
     linear_form linear = linear_form::biased;
     bool fork_features = false;     ///< BatchNorms beside the network for output::fork_features: official `fork_feat` checkpoints
     bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
-    index stride() const noexcept { return index{2} << stages.size(); }
+    index_type stride() const noexcept { return index_type{2} << stages.size(); }
     /// How many modules of the official list `network` a stage is: patch embedding, positional encoding, blocks.
-    index network_modules(std::size_t stage) const noexcept { return (stage > 0) + stages[stage].position + 1; }
+    index_type network_modules(std::size_t stage) const noexcept { return (stage > 0) + stages[stage].position + 1; }
 };
 
 /// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: of 0, 2, 4 and 6, whatever they are.
-constexpr bool is_fork_feature(index number) noexcept { return number % 2 == 0 && number <= 6; }
+constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }
 
 /// A published variant, by what tells it from the others.
 struct variant_entry {
     std::string_view name;
     std::size_t stages;
-    std::array<index, 5> blocks;
-    std::array<index, 5> channels;
-    index mlp_ratio;
+    std::array<index_type, 5> blocks;
+    std::array<index_type, 5> channels;
+    index_type mlp_ratio;
     std::size_t attention_stages; ///< the last ones
     bool large_kernel_gelu;
 };
@@ -114,7 +114,7 @@ inline architecture published_architecture(std::string_view name) {
         net.head_channels = 2 * net.stages.back().channels;
         return net;
     }
-    throw error(errc::invalid_argument, {.problem = "variant", .expected = "one of " + known, .found = std::string(name)});
+    throw error(error_kind::invalid_argument, {.problem = "variant", .expected = "one of " + known, .found = std::string(name)});
 }
 
 /// The published variant with these stages, or null. Head, class count and input channels may be a user's own.
@@ -126,4 +126,4 @@ inline const variant_entry *find_variant(std::span<const stage_architecture> sta
     return nullptr;
 }
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

@@ -5,7 +5,7 @@
 // CMake's target fastvit::fastvit passes on as a macro of the same name.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/preprocess.hpp"
 
@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// The lines of a text file, one label for each class, in the order of the classes. Throws `io`, naming the file, if it cannot
 /// be read, and bad_format if it has no line.
@@ -27,19 +27,20 @@ inline std::vector<std::string> read_labels(const std::filesystem::path &path) {
     std::error_code ignored;
     // A stream opens a directory and then reads nothing from it.
     if (std::filesystem::is_directory(path, ignored))
-        throw error(errc::io, {.problem = "cannot read: this is a directory", .file = path.string()});
+        throw error(error_kind::io, {.problem = "cannot read: this is a directory", .file = path.string()});
     errno = 0;
     std::ifstream file(path);
     if (!file)
-        throw error(errc::io,
+        throw error(error_kind::io,
                     {.problem = "cannot open: " + std::generic_category().message(errno ? errno : EIO), .file = path.string()});
     std::vector<std::string> labels;
     for (std::string line; std::getline(file, line);) {
         if (line.ends_with('\r')) line.pop_back();
         labels.push_back(std::move(line));
     }
-    if (file.bad()) throw error(errc::io, {.problem = "cannot read", .file = path.string()});
-    if (labels.empty()) throw error(errc::bad_format, {.problem = "a file of labels without a line", .file = path.string()});
+    if (file.bad()) throw error(error_kind::io, {.problem = "cannot read", .file = path.string()});
+    if (labels.empty())
+        throw error(error_kind::bad_format, {.problem = "a file of labels without a line", .file = path.string()});
     return labels;
 }
 
@@ -53,11 +54,12 @@ inline std::filesystem::path file(std::string_view name) {
 #endif
     const std::string remedy = "; set the environment variable FASTVIT_DATA_DIR to the directory that has it";
     if (directory.empty())
-        throw error(errc::io, {.problem = "no directory is known for the bundled model" + remedy, .file = std::string(name)});
+        throw error(error_kind::io,
+                    {.problem = "no directory is known for the bundled model" + remedy, .file = std::string(name)});
     std::filesystem::path path = std::filesystem::path(directory) / name;
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored))
-        throw error(errc::io,
+        throw error(error_kind::io,
                     {.problem = "this file of the bundled model is not in the directory that " + source + " names" + remedy,
                      .file = path.string()});
     return path;
@@ -75,4 +77,4 @@ inline std::vector<std::string> bundled_labels() { return read_labels(bundled::f
 /// How a picture becomes its input: all of the picture, 96 x 96.
 inline preprocessing bundled_preprocessing() { return preprocessing::imagenet(96, 1.0); }
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

@@ -3,14 +3,14 @@
 #pragma once
 
 #include "fastvit/architecture.hpp"
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 
 #include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// A part of the network under the name that an observer is told, and its multiply-adds for one image.
 struct part_cost {
@@ -21,23 +21,23 @@ struct part_cost {
 /// The parts of one image's folded forward pass in the order in which they run: stem, stages.S.downsample, stages.S.pos_emb,
 /// stages.S.blocks.B.token_mixer and .mlp, final_conv, head. Counted are convolutions, linear layers and both products of
 /// attention; not additions, activations and the squeeze-and-excite's pooling.
-inline std::vector<part_cost> part_costs(const architecture &net, index height, index width) {
-    const auto half = [](index n) { return (n + 1) / 2; };
-    const auto d = [](index n) { return static_cast<double>(n); };
+inline std::vector<part_cost> part_costs(const architecture &net, index_type height, index_type width) {
+    const auto half = [](index_type n) { return (n + 1) / 2; };
+    const auto d = [](index_type n) { return static_cast<double>(n); };
     std::vector<part_cost> parts;
     const auto add = [&](std::string name, double macs) { parts.push_back({std::move(name), macs}); };
 
-    const index c0 = net.stages.empty() ? 0 : net.stages[0].channels;
+    const index_type c0 = net.stages.empty() ? 0 : net.stages[0].channels;
     height = half(height), width = half(width);
     double stem = d(height * width) * d(c0 * net.in_channels * 9);
     height = half(height), width = half(width);
     stem += d(height * width) * d(c0 * 9 + c0 * c0);
     add("stem", stem);
-    index before = c0;
+    index_type before = c0;
     for (std::size_t s = 0; s < net.stages.size(); ++s) {
         const stage_architecture &stage = net.stages[s];
         const std::string name = "stages." + std::to_string(s) + ".";
-        const index c = stage.channels;
+        const index_type c = stage.channels;
         if (s > 0) {
             height = half(height), width = half(width);
             add(name + "downsample",
@@ -45,7 +45,7 @@ inline std::vector<part_cost> part_costs(const architecture &net, index height, 
         }
         const double pixels = d(height * width);
         if (stage.position) add(name + "pos_emb", pixels * d(c * 49));
-        for (index b = 0; b < stage.blocks; ++b) {
+        for (index_type b = 0; b < stage.blocks; ++b) {
             const std::string block = name + "blocks." + std::to_string(b) + ".";
             add(block + "token_mixer",
                 stage.mixer == token_mixer::rep_mixer ? pixels * d(c * 9) : pixels * d(4 * c * c) + 2 * pixels * pixels * d(c));
@@ -62,10 +62,10 @@ inline std::vector<part_cost> part_costs(const architecture &net, index height, 
 }
 
 /// Multiply-adds of one image's folded forward pass: the sum of part_costs().
-inline double multiply_adds(const architecture &net, index height, index width) {
+inline double multiply_adds(const architecture &net, index_type height, index_type width) {
     double total = 0;
     for (const part_cost &part : part_costs(net, height, width)) total += part.multiply_adds;
     return total;
 }
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

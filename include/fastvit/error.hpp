@@ -2,18 +2,18 @@
 // The one exception type. Thrown while loading and configuring, never inside the network's forward pass.
 #pragma once
 
-#include "fastvit/config.hpp"
-#include "fastvit/io/utf8.hpp"
+#include "fastvit/base/config.hpp"
+#include "fastvit/base/text.hpp"
 
 #include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// What kind of thing went wrong, for programs; what() is for people.
-enum class errc {
+enum class error_kind {
     io,                ///< the operating system refused: open, read, write, map
     bad_format,        ///< the bytes are not what the container format allows
     unsupported,       ///< well-formed, but of a kind that this library does not read or run
@@ -25,16 +25,16 @@ enum class errc {
 };
 
 /// The short name of a code, as what() and logs write it.
-constexpr std::string_view to_string(errc code) noexcept {
+constexpr std::string_view to_string(error_kind code) noexcept {
     switch (code) {
-    case errc::io: return "input/output error";
-    case errc::bad_format: return "bad format";
-    case errc::unsupported: return "unsupported";
-    case errc::missing_tensor: return "missing tensor";
-    case errc::unexpected_tensor: return "unexpected tensor";
-    case errc::shape_mismatch: return "shape mismatch";
-    case errc::bad_value: return "bad value";
-    case errc::invalid_argument: return "invalid argument";
+    case error_kind::io: return "input/output error";
+    case error_kind::bad_format: return "bad format";
+    case error_kind::unsupported: return "unsupported";
+    case error_kind::missing_tensor: return "missing tensor";
+    case error_kind::unexpected_tensor: return "unexpected tensor";
+    case error_kind::shape_mismatch: return "shape mismatch";
+    case error_kind::bad_value: return "bad value";
+    case error_kind::invalid_argument: return "invalid argument";
     }
     return "error";
 }
@@ -51,11 +51,11 @@ class error : public std::exception {
         std::string file = {};     ///< the file's path
     };
 
-    error(errc code, parts p) : code_(code), parts_(std::move(p)) { compose(); }
-    error(errc code, std::string problem) : error(code, parts{.problem = std::move(problem)}) {}
+    error(error_kind code, parts p) : code_(code), parts_(std::move(p)) { compose(); }
+    error(error_kind code, std::string problem) : error(code, parts{.problem = std::move(problem)}) {}
 
     const char *what() const noexcept override { return line_.c_str(); }
-    errc code() const noexcept { return code_; }
+    error_kind code() const noexcept { return code_; }
     const parts &details() const noexcept { return parts_; }
 
     /// The same error with the file named, for the layer that knows which file the bytes came from. A name already set stays.
@@ -80,9 +80,9 @@ class error : public std::exception {
         return io::printable(text.substr(0, longest)) + (text.size() > longest ? "..." : "");
     }
 
-    errc code_;
+    error_kind code_;
     parts parts_;
     std::string line_;
 };
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

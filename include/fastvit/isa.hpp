@@ -4,17 +4,17 @@
 
 #include "fastvit/error.hpp"
 #include "fastvit/kernels/contract.hpp"
-#include "fastvit/kernels/isa/avx2.hpp"
-#include "fastvit/kernels/isa/avx512.hpp"
-#include "fastvit/kernels/isa/neon.hpp"
-#include "fastvit/kernels/isa/scalar.hpp"
+#include "fastvit/kernels/tiers/avx2.hpp"
+#include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/neon.hpp"
+#include "fastvit/kernels/tiers/scalar.hpp"
 
 #include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// One set of kernels in this program.
 struct isa_tier {
@@ -52,9 +52,9 @@ inline const kernels::kernel_table &select_kernels(std::string_view name = {}) {
         if (name.empty() || name == tier.kernels->name) return *tier.kernels;
         usable += (usable.empty() ? "" : ", ") + std::string(tier.kernels->name);
     }
-    throw error(errc::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
-                                         .expected = "one that this machine can run: " + usable,
-                                         .found = std::string(name)});
+    throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
+                                               .expected = "one that this machine can run: " + usable,
+                                               .found = std::string(name)});
 }
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

@@ -3,15 +3,15 @@
 #pragma once
 
 #include "fastvit/architecture.hpp"
-#include "fastvit/io/checkpoint.hpp"
+#include "fastvit/checkpoint.hpp"
+#include "fastvit/checkpoint/archives.hpp"
+#include "fastvit/checkpoint/memory_limit.hpp"
+#include "fastvit/checkpoint/recognise.hpp"
+#include "fastvit/executor.hpp"
 #include "fastvit/isa.hpp"
-#include "fastvit/loading/archives.hpp"
-#include "fastvit/loading/memory_limit.hpp"
-#include "fastvit/loading/recognise.hpp"
-#include "fastvit/nn/network.hpp"
 #include "fastvit/observer.hpp"
-#include "fastvit/pages.hpp"
-#include "fastvit/parallel.hpp"
+#include "fastvit/parts/network.hpp"
+#include "fastvit/platform/memory.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <algorithm>
@@ -24,7 +24,7 @@
 #include <string_view>
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 using nn::graph;
 using nn::output;
@@ -103,7 +103,7 @@ class workspace {
     void watch(observer *who) noexcept { watcher_ = who; }
 
     /// Bytes of activations, results included, that the last shape needs.
-    index bytes() const noexcept { return floats_ * static_cast<index>(sizeof(float)); }
+    index_type bytes() const noexcept { return floats_ * static_cast<index_type>(sizeof(float)); }
 
   private:
     friend class model;
@@ -135,7 +135,7 @@ class workspace {
     executor *threads_ = nullptr;
     observer *watcher_ = nullptr;
     pages memory_;
-    index floats_ = 0;
+    index_type floats_ = 0;
     plan plan_;
     outputs results_;
 };
@@ -144,19 +144,20 @@ inline const outputs &model::forward(tensor_view<const float> images, workspace 
     const architecture &net = network_->net();
     const shape &dims = images.dims();
     bool fits = dims.rank() == 4 && dims[1] == net.in_channels;
-    for (const index d : dims) fits = fits && d > 0;
+    for (const index_type d : dims) fits = fits && d > 0;
     // Each dimension below 2^20 and the batch's pixels below 2^34, so that no size computed from them can overflow.
-    for (const index d : dims) fits = fits && d < (index{1} << 20);
-    if (!fits || dims.count() / net.in_channels >= (index{1} << 34))
-        throw error(errc::invalid_argument, {.problem = "shape of the images",
-                                             .expected = "[N, " + std::to_string(net.in_channels) + ", H, W], none of them 0",
-                                             .found = dims.to_string()});
+    for (const index_type d : dims) fits = fits && d < (index_type{1} << 20);
+    if (!fits || dims.count() / net.in_channels >= (index_type{1} << 34))
+        throw error(error_kind::invalid_argument,
+                    {.problem = "shape of the images",
+                     .expected = "[N, " + std::to_string(net.in_channels) + ", H, W], none of them 0",
+                     .found = dims.to_string()});
     if (wants(wanted, output::logits) && net.classes == 0)
-        throw error(errc::invalid_argument, "this network has no linear layer, so it gives no logits");
+        throw error(error_kind::invalid_argument, "this network has no linear layer, so it gives no logits");
     if (wants(wanted, output::final_conv) && net.head_channels == 0)
-        throw error(errc::invalid_argument, "this network has no last convolution");
+        throw error(error_kind::invalid_argument, "this network has no last convolution");
     if (wants(wanted, output::fork_features) && !net.fork_features)
-        throw error(errc::invalid_argument,
+        throw error(error_kind::invalid_argument,
                     "this network has no BatchNorms for fork features, which checkpoints of the official dense-prediction form "
                     "(fork_feat) have; every network has a feature pyramid, output::stages");
 
@@ -173,7 +174,7 @@ inline const outputs &model::forward(tensor_view<const float> images, workspace 
 /// logits, or embeddings) divided by its Euclidean length, at least 1e-12. Throws invalid_argument for another rank.
 inline tensor<float> l2_normalized(tensor_view<const float> rows) {
     if (rows.dims().rank() != 2)
-        throw error(errc::invalid_argument,
+        throw error(error_kind::invalid_argument,
                     error::parts{.problem = "shape of the rows", .expected = "[N, C]", .found = rows.dims().to_string()});
     constexpr double shortest = 1e-12; // torch.nn.functional.normalize
     tensor<float> result(rows);
@@ -188,4 +189,4 @@ inline tensor<float> l2_normalized(tensor_view<const float> rows) {
     return result;
 }
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

@@ -2,9 +2,9 @@
 // Dense row-major tensors: shape, non-owning view, owning tensor.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/pages.hpp"
+#include "fastvit/platform/memory.hpp"
 
 #include <algorithm>
 #include <array>
@@ -20,7 +20,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// The dimensions of a tensor, outermost first. Rank 0 is a scalar.
 class shape {
@@ -30,32 +30,33 @@ class shape {
 
     shape() = default;
     /// Throws invalid_argument for more than max_rank dimensions, a negative one, or a product that overflows.
-    shape(std::initializer_list<index> dims) : shape(std::span(dims.begin(), dims.size())) {}
-    explicit shape(std::span<const index> dims) {
+    shape(std::initializer_list<index_type> dims) : shape(std::span(dims.begin(), dims.size())) {}
+    explicit shape(std::span<const index_type> dims) {
         if (dims.size() > max_rank)
-            throw error(errc::invalid_argument, {.problem = "too many dimensions",
-                                                 .expected = "at most " + std::to_string(max_rank),
-                                                 .found = std::to_string(dims.size())});
+            throw error(error_kind::invalid_argument, {.problem = "too many dimensions",
+                                                       .expected = "at most " + std::to_string(max_rank),
+                                                       .found = std::to_string(dims.size())});
         std::copy(dims.begin(), dims.end(), dims_.begin());
         rank_ = dims.size();
         // Room for elements of up to 16 bytes, so that a size in bytes cannot overflow either.
-        index room = std::numeric_limits<index>::max() / 16;
-        for (const index d : dims) {
-            if (d < 0) throw error(errc::invalid_argument, "negative dimension " + std::to_string(d));
+        index_type room = std::numeric_limits<index_type>::max() / 16;
+        for (const index_type d : dims) {
+            if (d < 0) throw error(error_kind::invalid_argument, "negative dimension " + std::to_string(d));
             if (d > 0) room /= d;
-            if (room == 0) throw error(errc::invalid_argument, "the product of the dimensions " + to_string() + " overflows");
+            if (room == 0)
+                throw error(error_kind::invalid_argument, "the product of the dimensions " + to_string() + " overflows");
         }
     }
 
     std::size_t rank() const noexcept { return rank_; }
-    index operator[](std::size_t i) const noexcept { return dims_[i]; }
-    const index *begin() const noexcept { return dims_.data(); }
-    const index *end() const noexcept { return dims_.data() + rank_; }
+    index_type operator[](std::size_t i) const noexcept { return dims_[i]; }
+    const index_type *begin() const noexcept { return dims_.data(); }
+    const index_type *end() const noexcept { return dims_.data() + rank_; }
 
     /// The number of elements: the product of the dimensions.
-    index count() const noexcept {
-        index n = 1;
-        for (const index d : *this) n *= d;
+    index_type count() const noexcept {
+        index_type n = 1;
+        for (const index_type d : *this) n *= d;
         return n;
     }
 
@@ -69,7 +70,7 @@ class shape {
     friend bool operator==(const shape &a, const shape &b) noexcept { return std::equal(a.begin(), a.end(), b.begin(), b.end()); }
 
   private:
-    std::array<index, max_rank> dims_{};
+    std::array<index_type, max_rank> dims_{};
     std::size_t rank_ = 0;
 };
 
@@ -85,16 +86,16 @@ template <class T> class tensor_view {
 
     T *data() const noexcept { return data_; }
     const shape &dims() const noexcept { return dims_; }
-    index dim(std::size_t i) const noexcept { return dims_[i]; }
-    index count() const noexcept { return dims_.count(); }
+    index_type dim(std::size_t i) const noexcept { return dims_[i]; }
+    index_type count() const noexcept { return dims_.count(); }
     std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(count())}; }
     bool empty() const noexcept { return data_ == nullptr; }
 
     /// Element at one index per dimension. Unchecked.
-    template <std::convertible_to<index>... I> T &operator()(I... i) const noexcept {
-        index offset = 0;
+    template <std::convertible_to<index_type>... I> T &operator()(I... i) const noexcept {
+        index_type offset = 0;
         std::size_t d = 0;
-        ((offset = offset * dims_[d++] + static_cast<index>(i)), ...);
+        ((offset = offset * dims_[d++] + static_cast<index_type>(i)), ...);
         return data_[offset];
     }
 
@@ -120,7 +121,7 @@ struct aligned_delete {
 
 /// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
 template <class T>
-requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index count) {
+requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index_type count) {
     void *p = ::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{alignment});
     return std::unique_ptr<T[], aligned_delete>(static_cast<T *>(p));
 }
@@ -173,8 +174,8 @@ template <class T> class tensor {
     T *data() noexcept { return data_.get(); }
     const T *data() const noexcept { return data_.get(); }
     const shape &dims() const noexcept { return dims_; }
-    index dim(std::size_t i) const noexcept { return dims_[i]; }
-    index count() const noexcept { return dims_.count(); }
+    index_type dim(std::size_t i) const noexcept { return dims_[i]; }
+    index_type count() const noexcept { return dims_.count(); }
     tensor_view<T> view() noexcept { return {data_.get(), dims_}; }
     tensor_view<const T> view() const noexcept { return {data_.get(), dims_}; }
     operator tensor_view<T>() noexcept { return view(); }
@@ -182,12 +183,12 @@ template <class T> class tensor {
     std::span<T> span() noexcept { return view().span(); }
     std::span<const T> span() const noexcept { return view().span(); }
 
-    template <std::convertible_to<index>... I> T &operator()(I... i) noexcept { return view()(i...); }
-    template <std::convertible_to<index>... I> const T &operator()(I... i) const noexcept { return view()(i...); }
+    template <std::convertible_to<index_type>... I> T &operator()(I... i) noexcept { return view()(i...); }
+    template <std::convertible_to<index_type>... I> const T &operator()(I... i) const noexcept { return view()(i...); }
 
   private:
     std::unique_ptr<T[], aligned_delete> data_;
     shape dims_{0};
 };
 
-} // namespace fastvit::inline FASTVIT_ABI
+}} // namespace fastvit::FASTVIT_ABI

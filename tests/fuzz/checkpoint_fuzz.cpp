@@ -6,7 +6,7 @@
 #include "fastvit/fastvit.hpp"
 
 #include "fuzz_target.hpp"
-#include "pth_test_files.hpp"
+#include "support/pth_test_files.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -16,7 +16,7 @@
 
 namespace {
 
-using fastvit::index;
+using fastvit::index_type;
 
 std::string to_file(std::string_view input) {
     if (!input.starts_with('\x80') || fastvit::io::looks_like_legacy_pth(io_test::bytes_of(input))) return std::string(input);
@@ -29,7 +29,7 @@ std::string to_file(std::string_view input) {
 }
 
 bool is_small(const fastvit::architecture &net) {
-    index blocks = 0, widest = std::max({net.in_channels, net.head_channels, net.classes});
+    index_type blocks = 0, widest = std::max({net.in_channels, net.head_channels, net.classes});
     for (const fastvit::stage_architecture &stage : net.stages) {
         blocks += stage.blocks;
         widest = std::max({widest, stage.channels, stage.hidden});

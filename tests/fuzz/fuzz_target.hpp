@@ -5,7 +5,7 @@
 
 #include "fastvit/error.hpp"
 
-#include "counted_memory.hpp"
+#include "support/counted_memory.hpp"
 
 #include <algorithm>
 #include <cstddef>

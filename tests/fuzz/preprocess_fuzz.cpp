@@ -9,9 +9,9 @@
 namespace {
 
 // One of a picture's sides: mostly small, so that the pixels are few, and now and then any number.
-fastvit::index take_side(fuzz::number_source &from) {
+fastvit::index_type take_side(fuzz::number_source &from) {
     const auto small = from.take<std::uint8_t>();
-    return small == 255 ? from.take<fastvit::index>() : small;
+    return small == 255 ? from.take<fastvit::index_type>() : small;
 }
 
 } // namespace
@@ -35,14 +35,14 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
 
     // The pixels end where the last row does, so that the sanitizers see a byte too many. Sizes for which there are not enough
     // have to be refused, or else are not tried.
-    constexpr fastvit::index most_bytes = 1 << 18, most_pixels = 64 * 64;
+    constexpr fastvit::index_type most_bytes = 1 << 18, most_pixels = 64 * 64;
     std::vector<std::uint8_t> pixels;
     bool possible = false;
     picture.pixels = data;
     if (!fuzz::accepts([&] {
             const auto source = fastvit::resampling::checked(picture);
             (void)fastvit::resampling::plan(picture, how);
-            const fastvit::index row = picture.width * picture.channels;
+            const fastvit::index_type row = picture.width * picture.channels;
             possible = source.stride <= most_bytes && (picture.height - 1) * source.stride + row <= most_bytes &&
                        how.height * how.width <= most_pixels;
             if (possible) pixels.resize(static_cast<std::size_t>((picture.height - 1) * source.stride + row));
@@ -60,9 +60,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
     fuzz::accepts([&] {
         const auto input = fastvit::preprocess(picture, how);
         // The same pixels, and zero minus the mean where there are none.
-        for (fastvit::index y = 0; y < how.height; ++y)
-            for (fastvit::index x = 0; x < how.width; ++x)
-                for (fastvit::index c = 0; c < 3; ++c) {
+        for (fastvit::index_type y = 0; y < how.height; ++y)
+            for (fastvit::index_type x = 0; x < how.width; ++x)
+                for (fastvit::index_type c = 0; c < 3; ++c) {
                     const auto channel = static_cast<std::size_t>(c);
                     const float expected =
                         (static_cast<float>(bytes(y, x, c)) / 255.0f - how.mean[channel]) / how.stddev[channel];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The bytes are a config.json of timm's. Whatever is accepted can be run.
-#include "fastvit/timm_config.hpp"
+#include "fastvit/image/timm_config.hpp"
 
 #include "fuzz_target.hpp"
 
@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
     if (!config) return 0;
     fuzz::require(config->classes >= 0, "the number of classes is natural");
     static constexpr std::array<std::uint8_t, 5 * 7 * 3> pixels{};
-    constexpr fastvit::index most_pixels = 256 * 256; // large outputs take too long here
+    constexpr fastvit::index_type most_pixels = 256 * 256; // large outputs take too long here
     if (config->height * config->width <= most_pixels)
         fastvit::preprocess({.pixels = pixels.data(), .height = 5, .width = 7}, *config);
     return 0;

@@ -2,14 +2,13 @@
 // The element types of stored tensors.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// The type of a stored tensor's elements. `other` is any that the library has no use for; stored_tensor::type_name says which.
 enum class dtype : std::uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, other };
@@ -55,5 +54,4 @@ constexpr bool is_floating(dtype type) noexcept {
     return type == dtype::f64 || type == dtype::f32 || type == dtype::f16 || type == dtype::bf16;
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -8,9 +8,9 @@
 // ask for.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
+#include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/utf8.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -21,8 +21,7 @@
 #include <system_error>
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// Reads one JSON text from front to back. Every function skips white space first and throws `bad_format`, with the offset, if
 /// what comes is not what it reads.
@@ -232,7 +231,7 @@ class json_reader {
     std::string here() const { return at_ == text_.size() ? "the end" : std::string{'\'', text_[at_], '\''}; }
 
     error wrong(std::string expected, std::string found) const {
-        return {errc::bad_format,
+        return {error_kind::bad_format,
                 {.problem = "bad JSON" + std::string(where_) + " at byte " + std::to_string(at_),
                  .expected = std::move(expected),
                  .found = std::move(found)}};
@@ -242,5 +241,4 @@ class json_reader {
     std::size_t at_ = 0;
 };
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -3,9 +3,9 @@
 // https://github.com/python/cpython/blob/main/Lib/pickletools.py describes the opcodes.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/byte_reader.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/pickle_value.hpp"
 
 #include <algorithm>
@@ -21,8 +21,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// One pickle and all that it holds. Not copyable: the values point into it.
 class pickle {
@@ -33,7 +32,7 @@ class pickle {
         if (in_.number<std::uint8_t>() != proto) throw wrong("it does not begin with its protocol");
         const auto protocol = in_.number<std::uint8_t>();
         if (protocol < 2 || protocol > 5)
-            throw error(errc::unsupported,
+            throw error(error_kind::unsupported,
                         {.problem = "the pickle's protocol", .expected = "2 to 5", .found = std::to_string(protocol)});
         for (auto code = in_.number<std::uint8_t>(); code != stop; code = in_.number<std::uint8_t>()) run(code);
         if (stack_.size() != 1 || !marks_.empty()) throw wrong("it does not end with one value");
@@ -107,7 +106,7 @@ class pickle {
     static constexpr std::size_t deepest_marks = 1000;
 
     error wrong(std::string problem) const {
-        return {errc::bad_format, "bad pickle at byte " + std::to_string(in_.position()) + ": " + std::move(problem)};
+        return {error_kind::bad_format, "bad pickle at byte " + std::to_string(in_.position()) + ": " + std::move(problem)};
     }
 
     void run(std::uint8_t code) {
@@ -163,9 +162,9 @@ class pickle {
         case frame: in_.number<std::uint64_t>(); return;
         default: break;
         }
-        throw error(errc::unsupported, {.problem = "bad pickle at byte " + std::to_string(in_.position() - 1),
-                                        .expected = "an opcode that PyTorch files have",
-                                        .found = std::to_string(code)});
+        throw error(error_kind::unsupported, {.problem = "bad pickle at byte " + std::to_string(in_.position() - 1),
+                                              .expected = "an opcode that PyTorch files have",
+                                              .found = std::to_string(code)});
     }
 
     // --- the stack
@@ -328,5 +327,4 @@ class pickle {
     pickle_value root_;
 };
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

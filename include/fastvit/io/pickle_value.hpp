@@ -2,7 +2,7 @@
 // What a pickle holds, as plain data: nothing here can run, and a class is no more than its name.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 
 #include <algorithm>
@@ -17,8 +17,7 @@
 #include <variant>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 struct pickle_sequence;
 struct pickle_dictionary;
@@ -118,7 +117,7 @@ class memory_budget {
     explicit memory_budget(std::size_t bytes) noexcept : left_(bytes) {}
     /// Throws `bad_format` if there is not so much left.
     void spend(std::size_t bytes) {
-        if (bytes > left_) throw error(errc::bad_format, "the pickle would need more memory than its size allows");
+        if (bytes > left_) throw error(error_kind::bad_format, "the pickle would need more memory than its size allows");
         left_ -= bytes;
     }
 
@@ -126,5 +125,4 @@ class memory_budget {
     std::size_t left_;
 };
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -3,9 +3,9 @@
 // The format is what torch/serialization.py does; no code of the file is ever run.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/byte_reader.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/pickle.hpp"
 #include "fastvit/io/pickle_value.hpp"
 #include "fastvit/io/stored_tensor.hpp"
@@ -24,8 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 namespace detail {
 
@@ -47,7 +46,7 @@ inline bool is_torch_magic(std::span<const std::byte> bytes) noexcept {
 /// The elements of the storage in the bytes that the file has for it.
 inline std::span<const std::byte> checked_storage(const torch_storage_id &id, std::span<const std::byte> bytes) {
     if (id.count > bytes.size() / id.type.size)
-        throw error(errc::bad_format,
+        throw error(error_kind::bad_format,
                     {.problem = "the storage \"" + std::string(id.key) + "\" is larger than its data",
                      .expected = "at most " + std::to_string(bytes.size()) + " bytes",
                      .found = std::to_string(id.count) + " elements of " + std::to_string(id.type.size) + " bytes"});
@@ -79,11 +78,11 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file) {
         // ARCHIVE is the name under which the file was saved, one directory deep.
         const std::size_t slash = entry.name.find('/');
         if (slash == std::string_view::npos || entry.name.substr(slash) != "/data.pkl") continue;
-        if (pickle_entry != nullptr) throw error(errc::bad_format, "the archive has several data.pkl");
+        if (pickle_entry != nullptr) throw error(error_kind::bad_format, "the archive has several data.pkl");
         pickle_entry = &entry;
     }
     if (pickle_entry == nullptr)
-        throw error(errc::bad_format,
+        throw error(error_kind::bad_format,
                     {.problem = "the archive is no PyTorch file", .expected = "ARCHIVE/data.pkl", .found = "none"});
     const std::string prefix(pickle_entry->name.substr(0, pickle_entry->name.find('/') + 1));
 
@@ -92,19 +91,19 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file) {
         const std::string_view found(reinterpret_cast<const char *>(text.data()), text.size());
         if (found != "little")
             throw error(
-                errc::unsupported,
+                error_kind::unsupported,
                 {.problem = "the byte order of the file", .expected = "little", .found = std::string(found.substr(0, 20))});
     }
 
     memory_budget budget = detail::pickle_budget(file.size());
     const pickle contents(zip_archive::read(*pickle_entry), budget);
     if (contents.size() != pickle_entry->bytes.size())
-        throw error(errc::bad_format, {.problem = "the pickle ends before its entry",
-                                       .expected = std::to_string(pickle_entry->bytes.size()) + " bytes",
-                                       .found = std::to_string(contents.size())});
+        throw error(error_kind::bad_format, {.problem = "the pickle ends before its entry",
+                                             .expected = std::to_string(pickle_entry->bytes.size()) + " bytes",
+                                             .found = std::to_string(contents.size())});
     const auto entry_of = [&](const torch_storage_id &id) -> const zip_entry & {
         const zip_entry *entry = archive.find(prefix + "data/" + std::string(id.key));
-        if (entry == nullptr) throw error(errc::bad_format, "there is no entry ARCHIVE/data/" + std::string(id.key));
+        if (entry == nullptr) throw error(error_kind::bad_format, "there is no entry ARCHIVE/data/" + std::string(id.key));
         detail::checked_storage(id, entry->bytes);
         return *entry;
     };
@@ -132,23 +131,24 @@ inline file_contents parse_legacy_pth(std::span<const std::byte> file) {
         const pickle magic(rest, budget);
         const auto *number = pickle_get<pickle_long>(magic.root());
         if (number == nullptr || !detail::is_torch_magic(number->digits))
-            throw error(errc::bad_format, "the magic number is wrong");
+            throw error(error_kind::bad_format, "the magic number is wrong");
         skip(magic);
         const pickle protocol(rest, budget);
         const auto *version = pickle_get<std::int64_t>(protocol.root());
         constexpr std::int64_t the_only_one = 1001;
         if (version == nullptr || *version != the_only_one)
-            throw error(errc::unsupported, {.problem = "the version of the format",
-                                            .expected = std::to_string(the_only_one),
-                                            .found = version != nullptr ? std::to_string(*version) : describe(protocol.root())});
+            throw error(error_kind::unsupported,
+                        {.problem = "the version of the format",
+                         .expected = std::to_string(the_only_one),
+                         .found = version != nullptr ? std::to_string(*version) : describe(protocol.root())});
         skip(protocol);
         const pickle system(rest, budget);
         const auto *properties = pickle_get<pickle_dictionary>(system.root());
         const pickle_value *little = properties != nullptr ? detail::find_item(*properties, "little_endian") : nullptr;
         const bool *is_little = little != nullptr ? pickle_get<bool>(*little) : nullptr;
-        if (is_little == nullptr) throw error(errc::bad_format, "the byte order is missing");
+        if (is_little == nullptr) throw error(error_kind::bad_format, "the byte order is missing");
         if (!*is_little)
-            throw error(errc::unsupported, {.problem = "the byte order of the file", .expected = "little", .found = "big"});
+            throw error(error_kind::unsupported, {.problem = "the byte order of the file", .expected = "little", .found = "big"});
         skip(system);
     }
     const pickle object(rest, budget);
@@ -168,40 +168,40 @@ inline file_contents parse_legacy_pth(std::span<const std::byte> file) {
         if (added)
             budget.spend(sizeof(*place) + 8 * sizeof(void *));
         else if (id.count != place->second.id.count || id.type.name != place->second.id.type.name)
-            throw error(errc::bad_format, "two descriptions of the storage \"" + std::string(id.key) + "\" disagree");
+            throw error(error_kind::bad_format, "two descriptions of the storage \"" + std::string(id.key) + "\" disagree");
     }
 
     const auto *list = pickle_get<pickle_sequence>(keys.root());
     if (list == nullptr)
-        throw error(errc::bad_format, {.problem = "the storages' keys", .expected = "a list", .found = describe(keys.root())});
+        throw error(error_kind::bad_format,
+                    {.problem = "the storages' keys", .expected = "a list", .found = describe(keys.root())});
     byte_reader data(rest, "the file");
     for (const pickle_value &item : list->items) {
         const auto *key = pickle_get<std::string_view>(item);
         const auto place = key != nullptr ? storages.find(*key) : storages.end();
         if (place == storages.end() || place->second.found)
-            throw error(errc::bad_format, "a storage's key is unknown or there twice");
+            throw error(error_kind::bad_format, "a storage's key is unknown or there twice");
         storage &s = place->second;
         const auto count = data.number<std::uint64_t>();
         if (count != s.id.count)
-            throw error(errc::bad_format, {.problem = "the storage \"" + std::string(*key) + "\" has the wrong size",
-                                           .expected = std::to_string(s.id.count) + " elements",
-                                           .found = std::to_string(count)});
+            throw error(error_kind::bad_format, {.problem = "the storage \"" + std::string(*key) + "\" has the wrong size",
+                                                 .expected = std::to_string(s.id.count) + " elements",
+                                                 .found = std::to_string(count)});
         detail::checked_storage(s.id, rest.subspan(data.position()));
         s.bytes = data.bytes(count * s.id.type.size);
         s.found = true;
     }
     if (data.left() != 0)
-        throw error(errc::bad_format, {.problem = "there are bytes after the last storage",
-                                       .expected = "the end",
-                                       .found = std::to_string(data.left()) + " bytes"});
+        throw error(error_kind::bad_format, {.problem = "there are bytes after the last storage",
+                                             .expected = "the end",
+                                             .found = std::to_string(data.left()) + " bytes"});
 
     const auto find = [&](const torch_storage_id &id) {
         const storage &s = storages.at(id.key);
-        if (!s.found) throw error(errc::bad_format, "the storage \"" + std::string(id.key) + "\" is missing");
+        if (!s.found) throw error(error_kind::bad_format, "the storage \"" + std::string(id.key) + "\" is missing");
         return s.bytes;
     };
     return {.tensors = read_state_dict(object.root(), find, detail::most_tensor_bytes(file.size())), .metadata = {}};
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -3,7 +3,7 @@
 // https://github.com/huggingface/safetensors#format. Stricter than the official reader where it leaves a choice.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
 #include "fastvit/io/json_reader.hpp"
@@ -22,8 +22,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// The official reader's limit.
 inline constexpr std::uint64_t max_safetensors_header = 100'000'000;
@@ -79,19 +78,20 @@ class safetensors_parser {
     void read_header() {
         constexpr std::size_t prefix = sizeof(std::uint64_t);
         if (file_.size() < prefix)
-            throw error(errc::bad_format, {.problem = "the file is too short for a checkpoint",
-                                           .expected = "at least 8 bytes",
-                                           .found = std::to_string(file_.size())});
+            throw error(error_kind::bad_format, {.problem = "the file is too short for a checkpoint",
+                                                 .expected = "at least 8 bytes",
+                                                 .found = std::to_string(file_.size())});
         const auto length = load<std::uint64_t>(file_.data());
-        if (length == 0) throw error(errc::bad_format, "the safetensors header is empty");
+        if (length == 0) throw error(error_kind::bad_format, "the safetensors header is empty");
         if (length > file_.size() - prefix)
-            throw error(errc::bad_format, {.problem = "neither a safetensors nor a PyTorch file, or cut short",
-                                           .expected = "a header of at most " + std::to_string(file_.size() - prefix) + " bytes",
-                                           .found = std::to_string(length)});
+            throw error(error_kind::bad_format,
+                        {.problem = "neither a safetensors nor a PyTorch file, or cut short",
+                         .expected = "a header of at most " + std::to_string(file_.size() - prefix) + " bytes",
+                         .found = std::to_string(length)});
         if (length > max_safetensors_header)
-            throw error(errc::bad_format, {.problem = "the safetensors header is too long",
-                                           .expected = "at most " + std::to_string(max_safetensors_header) + " bytes",
-                                           .found = std::to_string(length)});
+            throw error(error_kind::bad_format, {.problem = "the safetensors header is too long",
+                                                 .expected = "at most " + std::to_string(max_safetensors_header) + " bytes",
+                                                 .found = std::to_string(length)});
         const auto header = file_.subspan(prefix, static_cast<std::size_t>(length));
         data_ = file_.subspan(prefix + static_cast<std::size_t>(length));
 
@@ -99,7 +99,7 @@ class safetensors_parser {
         bool has_metadata = false;
         json.object([&](const std::string &name) {
             if (name == "__metadata__") {
-                if (std::exchange(has_metadata, true)) throw error(errc::bad_format, "__metadata__ is there twice");
+                if (std::exchange(has_metadata, true)) throw error(error_kind::bad_format, "__metadata__ is there twice");
                 read_metadata(json);
             } else {
                 read_tensor(json, name);
@@ -111,18 +111,18 @@ class safetensors_parser {
     void read_metadata(json_reader &json) {
         json.object([&](const std::string &key) {
             if (contents_.metadata.size() == max_tensors)
-                throw error(errc::bad_format, "__metadata__ has more than " + std::to_string(max_tensors) + " entries");
+                throw error(error_kind::bad_format, "__metadata__ has more than " + std::to_string(max_tensors) + " entries");
             if (!contents_.metadata.try_emplace(key, json.string()).second)
-                throw error(errc::bad_format, "__metadata__ has the key \"" + key + "\" twice");
+                throw error(error_kind::bad_format, "__metadata__ has the key \"" + key + "\" twice");
         });
     }
 
     void read_tensor(json_reader &json, const std::string &name) {
         if (spans_.size() == max_tensors)
-            throw error(errc::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
+            throw error(error_kind::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
         check_name_length(name);
         const auto wrong = [&](std::string problem) {
-            return error(errc::bad_format, {.problem = std::move(problem), .tensor = name});
+            return error(error_kind::bad_format, {.problem = std::move(problem), .tensor = name});
         };
         std::optional<std::string> type;
         std::optional<shape> dims;
@@ -143,7 +143,7 @@ class safetensors_parser {
             } else {
                 // Nobody knows what it would mean for the elements.
                 throw error(
-                    errc::bad_format,
+                    error_kind::bad_format,
                     {.problem = "unknown field", .expected = "dtype, shape and data_offsets", .found = field, .tensor = name});
             }
         });
@@ -165,14 +165,14 @@ class safetensors_parser {
     }
 
     static shape read_shape(json_reader &json, const std::string &name) {
-        std::array<index, shape::max_rank> dims{};
+        std::array<index_type, shape::max_rank> dims{};
         std::size_t rank = 0;
         json.array([&] {
             if (rank == dims.size())
                 throw error(
-                    errc::bad_format,
+                    error_kind::bad_format,
                     {.problem = "too many dimensions", .expected = "at most " + std::to_string(dims.size()), .tensor = name});
-            dims[rank++] = static_cast<index>(json.integer());
+            dims[rank++] = static_cast<index_type>(json.integer());
         });
         return checked_shape(std::span(dims).first(rank), name);
     }
@@ -187,13 +187,13 @@ class safetensors_parser {
         });
         if (count != offsets.size())
             throw error(
-                errc::bad_format,
+                error_kind::bad_format,
                 {.problem = "wrong number of data_offsets", .expected = "2", .found = std::to_string(count), .tensor = name});
         if (offsets[0] > offsets[1])
-            throw error(errc::bad_format, {.problem = "the tensor's data ends before it begins",
-                                           .expected = "at least " + std::to_string(offsets[0]),
-                                           .found = std::to_string(offsets[1]),
-                                           .tensor = name});
+            throw error(error_kind::bad_format, {.problem = "the tensor's data ends before it begins",
+                                                 .expected = "at least " + std::to_string(offsets[0]),
+                                                 .found = std::to_string(offsets[1]),
+                                                 .tensor = name});
         return {.begin = offsets[0], .end = offsets[1]};
     }
 
@@ -204,7 +204,7 @@ class safetensors_parser {
         std::sort(names.begin(), names.end(), [](auto *a, auto *b) { return *a < *b; });
         const auto twice = std::adjacent_find(names.begin(), names.end(), [](auto *a, auto *b) { return *a == *b; });
         if (twice != names.end())
-            throw error(errc::unexpected_tensor, {.problem = "the tensor is in the file twice", .tensor = **twice});
+            throw error(error_kind::unexpected_tensor, {.problem = "the tensor is in the file twice", .tensor = **twice});
     }
 
     // The tensors cover the data from its first byte to its last, each byte once: nothing hides in the file, no two share bytes.
@@ -220,22 +220,22 @@ class safetensors_parser {
             const std::uint64_t end = spans_[i].end;
             const std::string &name = contents_.tensors[i].name;
             if (end > data_.size())
-                throw error(errc::bad_format, {.problem = "the tensor's data is past the end of the file",
-                                               .expected = "at most " + std::to_string(data_.size()) + " bytes of data",
-                                               .found = "an end at " + std::to_string(end),
-                                               .tensor = name});
+                throw error(error_kind::bad_format, {.problem = "the tensor's data is past the end of the file",
+                                                     .expected = "at most " + std::to_string(data_.size()) + " bytes of data",
+                                                     .found = "an end at " + std::to_string(end),
+                                                     .tensor = name});
             if (begin != covered)
-                throw error(errc::bad_format, {.problem = begin < covered ? "the tensor's data overlaps another's"
-                                                                          : "there is a hole before the tensor's data",
-                                               .expected = "a begin at " + std::to_string(covered),
-                                               .found = std::to_string(begin),
-                                               .tensor = name});
+                throw error(error_kind::bad_format, {.problem = begin < covered ? "the tensor's data overlaps another's"
+                                                                                : "there is a hole before the tensor's data",
+                                                     .expected = "a begin at " + std::to_string(covered),
+                                                     .found = std::to_string(begin),
+                                                     .tensor = name});
             covered = end;
         }
         if (covered != data_.size())
-            throw error(errc::bad_format, {.problem = "the tensors do not reach the end of the file",
-                                           .expected = std::to_string(covered) + " bytes of data",
-                                           .found = std::to_string(data_.size())});
+            throw error(error_kind::bad_format, {.problem = "the tensors do not reach the end of the file",
+                                                 .expected = std::to_string(covered) + " bytes of data",
+                                                 .found = std::to_string(data_.size())});
     }
 
     // A type that is not in the table has no size to compare with; its span is inside the data all the same.
@@ -246,11 +246,11 @@ class safetensors_parser {
         const bool sane = count <= json_reader::largest_integer * 8;
         const std::uint64_t bits = sane ? count * span.element_bits : 0;
         if (!sane || bits % 8 != 0 || bits / 8 != span.end - span.begin)
-            throw error(errc::bad_format, {.problem = "the tensor's data_offsets do not fit its shape and type",
-                                           .expected = t.type_name + " " + t.dims.to_string() +
-                                                       (sane ? " in " + std::to_string(bits / 8) + " bytes" : ""),
-                                           .found = std::to_string(span.end - span.begin) + " bytes",
-                                           .tensor = t.name});
+            throw error(error_kind::bad_format, {.problem = "the tensor's data_offsets do not fit its shape and type",
+                                                 .expected = t.type_name + " " + t.dims.to_string() +
+                                                             (sane ? " in " + std::to_string(bits / 8) + " bytes" : ""),
+                                                 .found = std::to_string(span.end - span.begin) + " bytes",
+                                                 .tensor = t.name});
     }
 
     std::span<const std::byte> file_;
@@ -265,5 +265,4 @@ class safetensors_parser {
 /// a name that is there twice. Allocates at most twice the header's length and 64 MB, and never for data.
 inline file_contents parse_safetensors(std::span<const std::byte> file) { return detail::safetensors_parser(file).run(); }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -2,13 +2,13 @@
 // Writing safetensors, in the layout that the official library writes.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
+#include "fastvit/base/float16.hpp"
+#include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
-#include "fastvit/io/float16.hpp"
-#include "fastvit/io/output_file.hpp"
 #include "fastvit/io/stored_tensor.hpp"
-#include "fastvit/io/utf8.hpp"
+#include "fastvit/platform/output_file.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <algorithm>
@@ -23,8 +23,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// A tensor to be written.
 struct named_tensor {
@@ -39,7 +38,7 @@ namespace detail {
 // A string literal of JSON. The text is valid UTF-8, which JSON takes as it is but for what it must escape.
 inline std::string json_string(std::string_view text) {
     if (find_invalid_utf8(text) != text.size())
-        throw error(errc::invalid_argument, {.problem = "a name or metadata is not UTF-8", .found = std::string(text)});
+        throw error(error_kind::invalid_argument, {.problem = "a name or metadata is not UTF-8", .found = std::string(text)});
     constexpr std::string_view digits = "0123456789abcdef";
     std::string result = "\"";
     for (const char c : text) {
@@ -58,9 +57,9 @@ inline std::string json_string(std::string_view text) {
 inline dtype written_type(const named_tensor &t, dtype type) {
     if (!t.stored || is_floating(t.stored->type)) return type;
     if (t.stored->type == dtype::other)
-        throw error(errc::unsupported, {.problem = "safetensors has no such elements, or they are not known here",
-                                        .found = t.stored->type_name,
-                                        .tensor = t.name});
+        throw error(error_kind::unsupported, {.problem = "safetensors has no such elements, or they are not known here",
+                                              .found = t.stored->type_name,
+                                              .tensor = t.name});
     return t.stored->type;
 }
 
@@ -74,14 +73,15 @@ inline std::string safetensors_header(std::span<const named_tensor *const> tenso
         header += "\"__metadata__\":{" + entries + '}';
     }
     std::set<std::string_view> names{"__metadata__"};
-    index end = 0;
+    index_type end = 0;
     for (const named_tensor *const t : tensors) {
         if (!names.insert(t->name).second)
-            throw error(errc::invalid_argument, {.problem = "the name is taken", .expected = "another one", .tensor = t->name});
+            throw error(error_kind::invalid_argument,
+                        {.problem = "the name is taken", .expected = "another one", .tensor = t->name});
         const shape &dims = t->stored ? t->stored->dims : t->data.dims();
         const dtype written = written_type(*t, type);
-        const index begin = end;
-        end += dims.count() * static_cast<index>(size_of(written));
+        const index_type begin = end;
+        end += dims.count() * static_cast<index_type>(size_of(written));
         std::string numbers = dims.to_string();
         std::erase(numbers, ' ');
         header += comma() + json_string(t->name) + ":{\"dtype\":\"" + std::string(to_string(written)) +
@@ -94,10 +94,10 @@ inline std::string safetensors_header(std::span<const named_tensor *const> tenso
 }
 
 [[noreturn]] inline void refuse_large(const std::string &name, dtype type, double found) {
-    throw error(errc::bad_value, {.problem = "an element is too large for " + std::string(to_string(type)),
-                                  .expected = type == dtype::f16 ? "less than 65520" : "less than 2^128",
-                                  .found = std::to_string(found),
-                                  .tensor = name});
+    throw error(error_kind::bad_value, {.problem = "an element is too large for " + std::string(to_string(type)),
+                                        .expected = type == dtype::f16 ? "less than 65520" : "less than 2^128",
+                                        .found = std::to_string(found),
+                                        .tensor = name});
 }
 
 inline void write_as_16_bits(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
@@ -125,12 +125,12 @@ inline std::vector<std::byte> gather(const stored_tensor &t) {
     const std::size_t size = size_of(t.type);
     const auto needed = spanned(t.dims, t.strides);
     if (!needed || static_cast<std::size_t>(*needed) > t.bytes.size() / size)
-        throw error(errc::invalid_argument, {.problem = "the tensor's strides reach outside its bytes", .tensor = t.name});
+        throw error(error_kind::invalid_argument, {.problem = "the tensor's strides reach outside its bytes", .tensor = t.name});
     std::vector<std::byte> elements;
     elements.reserve(static_cast<std::size_t>(t.dims.count()) * size);
-    std::array<index, shape::max_rank> position{};
-    for (index i = 0; i < t.dims.count(); ++i) {
-        index offset = 0;
+    std::array<index_type, shape::max_rank> position{};
+    for (index_type i = 0; i < t.dims.count(); ++i) {
+        index_type offset = 0;
         for (std::size_t d = 0; d < t.dims.rank(); ++d) offset += position[d] * t.strides[d];
         const auto element = t.bytes.subspan(static_cast<std::size_t>(offset) * size, size);
         elements.insert(elements.end(), element.begin(), element.end());
@@ -177,10 +177,10 @@ inline void write_tensor(output_file &file, const named_tensor &t, dtype type) {
 inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,
                              const string_map &metadata = {}, dtype type = dtype::f32) {
     if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
-        throw error(errc::invalid_argument, {.problem = "cannot write the element type",
-                                             .expected = "F32, F16 or BF16",
-                                             .found = std::string(to_string(type)),
-                                             .file = path.string()});
+        throw error(error_kind::invalid_argument, {.problem = "cannot write the element type",
+                                                   .expected = "F32, F16 or BF16",
+                                                   .found = std::string(to_string(type)),
+                                                   .file = path.string()});
     // The widest first, as the official library has it: every tensor can then be used where it is mapped.
     std::vector<const named_tensor *> order;
     for (const named_tensor &t : tensors) order.push_back(&t);
@@ -196,5 +196,4 @@ inline void save_safetensors(const std::filesystem::path &path, std::span<const 
     file.commit();
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

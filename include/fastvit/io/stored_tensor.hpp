@@ -2,10 +2,10 @@
 // A tensor as a file holds it, and its way to float32.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
+#include "fastvit/base/float16.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
-#include "fastvit/io/float16.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <array>
@@ -24,8 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 // Every format that is read here stores little-endian numbers; elements are taken as they are.
 static_assert(std::endian::native == std::endian::little, "fastvit reads checkpoints on little-endian machines only");
@@ -41,12 +40,12 @@ noexcept {
 
 /// One tensor as stored. It owns its name, not its elements.
 struct stored_tensor {
-    std::string name;                             ///< as the file spells it
-    dtype type = dtype::other;                    ///< of the elements
-    std::string type_name;                        ///< the same in the file's words, also when `type` is other
-    shape dims;                                   ///< outermost first
-    std::array<index, shape::max_rank> strides{}; ///< in elements, none negative; dims.rank() of them count
-    std::span<const std::byte> bytes;             ///< from the first element to the last, not necessarily aligned
+    std::string name;                                  ///< as the file spells it
+    dtype type = dtype::other;                         ///< of the elements
+    std::string type_name;                             ///< the same in the file's words, also when `type` is other
+    shape dims;                                        ///< outermost first
+    std::array<index_type, shape::max_rank> strides{}; ///< in elements, none negative; dims.rank() of them count
+    std::span<const std::byte> bytes;                  ///< from the first element to the last, not necessarily aligned
 };
 
 using string_map = std::map<std::string, std::string, std::less<>>;
@@ -68,26 +67,26 @@ inline constexpr std::size_t longest_name = 256;
 /// Throws `bad_format` for a longer one.
 inline void check_name_length(std::string_view name) {
     if (name.size() > longest_name)
-        throw error(errc::bad_format, {.problem = "a tensor's name is too long",
-                                       .expected = "at most " + std::to_string(longest_name) + " bytes",
-                                       .found = std::to_string(name.size())});
+        throw error(error_kind::bad_format, {.problem = "a tensor's name is too long",
+                                             .expected = "at most " + std::to_string(longest_name) + " bytes",
+                                             .found = std::to_string(name.size())});
 }
 
 /// The dimensions that a file claims for a tensor. Throws `bad_format`, naming the tensor, where shape itself refuses.
-inline shape checked_shape(std::span<const index> dims, const std::string &name) {
+inline shape checked_shape(std::span<const index_type> dims, const std::string &name) {
     try {
         return shape(dims);
     } catch (const error &e) {
         error::parts parts = e.details();
         parts.tensor = name;
-        throw error(errc::bad_format, std::move(parts));
+        throw error(error_kind::bad_format, std::move(parts));
     }
 }
 
 /// The strides of a contiguous row-major tensor.
-inline std::array<index, shape::max_rank> contiguous_strides(const shape &dims) noexcept {
-    std::array<index, shape::max_rank> strides{};
-    index step = 1;
+inline std::array<index_type, shape::max_rank> contiguous_strides(const shape &dims) noexcept {
+    std::array<index_type, shape::max_rank> strides{};
+    index_type step = 1;
     for (std::size_t i = dims.rank(); i-- > 0;) {
         strides[i] = step;
         step *= dims[i];
@@ -97,39 +96,39 @@ inline std::array<index, shape::max_rank> contiguous_strides(const shape &dims) 
 
 /// How many elements of storage a strided tensor spans, from its first to its last; 0 if it has none. Empty for a negative
 /// stride and for a span that overflows.
-inline std::optional<index> spanned(const shape &dims, std::span<const index, shape::max_rank> strides) noexcept {
-    index room = std::numeric_limits<index>::max() - 1;
+inline std::optional<index_type> spanned(const shape &dims, std::span<const index_type, shape::max_rank> strides) noexcept {
+    index_type room = std::numeric_limits<index_type>::max() - 1;
     for (std::size_t i = 0; i < dims.rank(); ++i) {
         if (strides[i] < 0) return std::nullopt;
         if (dims[i] > 1 && strides[i] > room / (dims[i] - 1)) return std::nullopt;
         if (dims[i] > 1) room -= strides[i] * (dims[i] - 1);
     }
-    return dims.count() == 0 ? 0 : std::numeric_limits<index>::max() - room;
+    return dims.count() == 0 ? 0 : std::numeric_limits<index_type>::max() - room;
 }
 
 namespace detail {
 
 // `count` elements, `stride` apart, converted. Memory that is contiguous float32 needs no conversion.
 template <class Stored, class Convert>
-void convert_run(const std::byte *from, index count, index stride, float *to, Convert convert) noexcept {
-    const index step = stride * static_cast<index>(sizeof(Stored));
+void convert_run(const std::byte *from, index_type count, index_type stride, float *to, Convert convert) noexcept {
+    const index_type step = stride * static_cast<index_type>(sizeof(Stored));
     if constexpr (std::is_same_v<Stored, float>)
         if (stride == 1) {
             std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
             return;
         }
     if (stride == 1) // apart from the loop below, because a constant step vectorises
-        for (index i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * static_cast<index>(sizeof(Stored))));
+        for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * static_cast<index_type>(sizeof(Stored))));
     else
-        for (index i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * step));
+        for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * step));
 }
 
 // All elements in row-major order. Dimensions that lie densely in one another are merged first; the innermost that is left is a
 // run, the others are counted like an odometer. Dimensions of 1 go: their strides are never used, and may be any number.
 template <class Stored, class Convert> void convert_elements(const stored_tensor &source, float *to, Convert convert) noexcept {
     struct axis {
-        index size;
-        index stride;
+        index_type size;
+        index_type stride;
     };
     if (source.dims.count() == 0) return;
     std::array<axis, shape::max_rank> axes{};
@@ -144,10 +143,11 @@ template <class Stored, class Convert> void convert_elements(const stored_tensor
     }
     const axis run = outer > 0 ? axes[--outer] : axis{1, 1};
 
-    std::array<index, shape::max_rank> position{};
-    index offset = 0;
+    std::array<index_type, shape::max_rank> position{};
+    index_type offset = 0;
     for (;;) {
-        convert_run<Stored>(source.bytes.data() + offset * static_cast<index>(sizeof(Stored)), run.size, run.stride, to, convert);
+        convert_run<Stored>(source.bytes.data() + offset * static_cast<index_type>(sizeof(Stored)), run.size, run.stride, to,
+                            convert);
         to += run.size;
         std::size_t d = outer;
         for (; d > 0; --d) {
@@ -168,10 +168,10 @@ template <class Stored, class Convert> void convert_elements(const stored_tensor
 /// Throws `unsupported` for elements that are not floating-point numbers, and says what they are.
 inline void check_floating(const stored_tensor &source) {
     if (!is_floating(source.type))
-        throw error(errc::unsupported, {.problem = "the elements are not floating-point numbers",
-                                        .expected = "F64, F32, F16 or BF16",
-                                        .found = source.type_name,
-                                        .tensor = source.name});
+        throw error(error_kind::unsupported, {.problem = "the elements are not floating-point numbers",
+                                              .expected = "F64, F32, F16 or BF16",
+                                              .found = source.type_name,
+                                              .tensor = source.name});
 }
 
 /// Writes the tensor's elements to `to` as float32, in row-major order. float64, float16 and bfloat16 are converted, to nearest
@@ -179,13 +179,14 @@ inline void check_floating(const stored_tensor &source) {
 inline void read_float_into(const stored_tensor &source, std::span<float> to) {
     check_floating(source);
     if (static_cast<std::size_t>(source.dims.count()) != to.size())
-        throw error(errc::invalid_argument, {.problem = "the destination has the wrong size",
-                                             .expected = std::to_string(source.dims.count()) + " elements",
-                                             .found = std::to_string(to.size()),
-                                             .tensor = source.name});
+        throw error(error_kind::invalid_argument, {.problem = "the destination has the wrong size",
+                                                   .expected = std::to_string(source.dims.count()) + " elements",
+                                                   .found = std::to_string(to.size()),
+                                                   .tensor = source.name});
     const auto needed = spanned(source.dims, source.strides);
     if (!needed || static_cast<std::size_t>(*needed) > source.bytes.size() / size_of(source.type))
-        throw error(errc::invalid_argument, {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
+        throw error(error_kind::invalid_argument,
+                    {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
 
     // Out of range, a float64 becomes an infinity, as IEEE 754 has it.
     if (source.type == dtype::f64)
@@ -217,5 +218,4 @@ inline tensor<float> view_float(const stored_tensor &source) {
     return tensor<float>::borrow({reinterpret_cast<const float *>(source.bytes.data()), source.dims});
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -2,7 +2,7 @@
 // The tensors of the state dict in a PyTorch pickle, whichever container the pickle and the storages came in.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
 #include "fastvit/io/pickle_value.hpp"
@@ -22,8 +22,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// Finds the bytes of a storage: count elements or more, before offset and length are applied. Throws if it is not in the file or
 /// too short.
@@ -38,7 +37,7 @@ inline const pickle_value *find_item(const pickle_dictionary &dictionary, std::s
     for (const auto &[name, value] : dictionary.items) {
         const auto *text = pickle_get<std::string_view>(name);
         if (text == nullptr || *text != key) continue;
-        if (found != nullptr) throw error(errc::bad_format, "the key \"" + std::string(key) + "\" is in the file twice");
+        if (found != nullptr) throw error(error_kind::bad_format, "the key \"" + std::string(key) + "\" is in the file twice");
         found = &value;
     }
     return found;
@@ -56,7 +55,7 @@ inline const std::vector<pickle_value> *tensor_arguments(const pickle_value &val
 /// ones, or the whole file.
 inline const pickle_dictionary &find_state_dict(const pickle_value &root) {
     const auto wrong = [](std::string found) {
-        return error(errc::unsupported,
+        return error(error_kind::unsupported,
                      {.problem = "the file has no state dict",
                       .expected = "a dictionary of tensors, by itself or under state_dict_ema, model_ema, state_dict or model",
                       .found = std::move(found)});
@@ -80,21 +79,22 @@ inline const pickle_dictionary &find_state_dict(const pickle_value &root) {
 }
 
 /// A tuple of natural numbers, as sizes and strides are.
-inline std::vector<index> read_naturals(const pickle_value &value, const std::string &tensor, const char *what) {
+inline std::vector<index_type> read_naturals(const pickle_value &value, const std::string &tensor, const char *what) {
     const auto wrong = [&](std::string found) {
-        return error(errc::bad_format, {.problem = std::string("the tensor's ") + what + " are wrong",
-                                        .expected = "a tuple of up to " + std::to_string(shape::max_rank) + " natural numbers",
-                                        .found = std::move(found),
-                                        .tensor = tensor});
+        return error(error_kind::bad_format,
+                     {.problem = std::string("the tensor's ") + what + " are wrong",
+                      .expected = "a tuple of up to " + std::to_string(shape::max_rank) + " natural numbers",
+                      .found = std::move(found),
+                      .tensor = tensor});
     };
     const auto *items = pickle_tuple(value);
     if (items == nullptr) throw wrong(describe(value));
     if (items->size() > shape::max_rank) throw wrong(std::to_string(items->size()) + " of them");
-    std::vector<index> result;
+    std::vector<index_type> result;
     for (const pickle_value &item : *items) {
         const auto number = natural(item);
         if (!number) throw wrong(describe(item) + " that is not natural");
-        result.push_back(static_cast<index>(*number));
+        result.push_back(static_cast<index_type>(*number));
     }
     return result;
 }
@@ -108,9 +108,9 @@ inline void check_metadata(const pickle_value &metadata, const std::string &name
         const auto *const word = pickle_get<std::string_view>(key);
         const bool *const set = pickle_get<bool>(value);
         if (word != nullptr && (*word == "neg" || *word == "conj") && !(set != nullptr && !*set))
-            throw error(errc::unsupported, {.problem = "the tensor is a view with the bit " + std::string(*word) +
-                                                       ", whose elements are not what its storage has",
-                                            .tensor = name});
+            throw error(error_kind::unsupported, {.problem = "the tensor is a view with the bit " + std::string(*word) +
+                                                             ", whose elements are not what its storage has",
+                                                  .tensor = name});
     }
 }
 
@@ -118,7 +118,7 @@ inline void check_metadata(const pickle_value &metadata, const std::string &name
 inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_value> &arguments,
                                     const torch_storage_source &find) {
     const auto wrong = [&](std::string problem, std::string expected, std::string found) {
-        return error(errc::bad_format,
+        return error(error_kind::bad_format,
                      {.problem = std::move(problem), .expected = std::move(expected), .found = std::move(found), .tensor = name});
     };
     if (arguments.size() != 6 && arguments.size() != 7)
@@ -128,8 +128,8 @@ inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_v
     if (reference == nullptr) throw wrong("the tensor has no storage", "a persistent id", describe(arguments[0]));
     const auto offset = natural(arguments[1]);
     if (!offset) throw wrong("the tensor's offset is wrong", "a natural number", describe(arguments[1]) + " that is not natural");
-    const std::vector<index> dims = read_naturals(arguments[2], name, "sizes");
-    const std::vector<index> strides = read_naturals(arguments[3], name, "strides");
+    const std::vector<index_type> dims = read_naturals(arguments[2], name, "sizes");
+    const std::vector<index_type> strides = read_naturals(arguments[3], name, "strides");
     if (dims.size() != strides.size())
         throw wrong("the tensor's strides do not fit its sizes", std::to_string(dims.size()), std::to_string(strides.size()));
 
@@ -173,12 +173,12 @@ inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, cons
             const bool inert = pickle_get<pickle_call>(value) != nullptr;
             if (!inert || name == nullptr || name->find('.') == std::string_view::npos) continue;
         } else if (name == nullptr) {
-            throw error(errc::bad_format,
+            throw error(error_kind::bad_format,
                         {.problem = "a tensor's name is wrong", .expected = "a string", .found = describe(key)});
         }
         check_name_length(*name);
         if (candidates.size() == max_tensors)
-            throw error(errc::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
+            throw error(error_kind::bad_format, "the file has more than " + std::to_string(max_tensors) + " tensors");
         candidates.push_back({*name, &value});
     }
     std::vector<std::string_view> names;
@@ -186,7 +186,7 @@ inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, cons
     for (const candidate &c : candidates) names.push_back(c.name);
     std::sort(names.begin(), names.end());
     if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end())
-        throw error(errc::unexpected_tensor, {.problem = "the tensor is in the file twice", .tensor = std::string(*twice)});
+        throw error(error_kind::unexpected_tensor, {.problem = "the tensor is in the file twice", .tensor = std::string(*twice)});
 
     std::vector<stored_tensor> result;
     result.reserve(candidates.size());
@@ -207,14 +207,13 @@ inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, cons
         const std::uint64_t size = is_floating(t.type) ? sizeof(float) : 1;
         const auto count = static_cast<std::uint64_t>(t.dims.count());
         if (count > left / size)
-            throw error(errc::bad_format, {.problem = "the tensors are too large for the file",
-                                           .expected = "at most " + std::to_string(most_bytes) + " bytes in all",
-                                           .found = t.dims.to_string(),
-                                           .tensor = t.name});
+            throw error(error_kind::bad_format, {.problem = "the tensors are too large for the file",
+                                                 .expected = "at most " + std::to_string(most_bytes) + " bytes in all",
+                                                 .found = t.dims.to_string(),
+                                                 .tensor = t.name});
         left -= count * size;
     }
     return result;
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -2,7 +2,7 @@
 // PyTorch's storages, the flat arrays that tensors are views of, as the persistent ids of a pickle name them.
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
 #include "fastvit/io/pickle_value.hpp"
@@ -17,8 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// A class of storages.
 struct torch_storage_type {
@@ -72,9 +71,9 @@ inline std::optional<std::uint64_t> natural(const pickle_value &value) noexcept 
 inline torch_storage_id read_storage_id(const pickle_value &id) {
     constexpr std::size_t longest_key = 100;
     const auto wrong = [](std::string found) {
-        return error(errc::bad_format, {.problem = "a persistent id has the wrong form",
-                                        .expected = "('storage', class, key, device, count)",
-                                        .found = std::move(found)});
+        return error(error_kind::bad_format, {.problem = "a persistent id has the wrong form",
+                                              .expected = "('storage', class, key, device, count)",
+                                              .found = std::move(found)});
     };
     const auto *fields = pickle_tuple(id);
     if (fields == nullptr) throw wrong(describe(id));
@@ -96,7 +95,7 @@ inline torch_storage_id read_storage_id(const pickle_value &id) {
     const auto known = std::find_if(detail::torch_storage_types.begin(), detail::torch_storage_types.end(),
                                     [&](const torch_storage_type &t) { return t.name == type->name; });
     if (!from_torch || known == detail::torch_storage_types.end())
-        throw error(errc::unsupported,
+        throw error(error_kind::unsupported,
                     {.problem = "unknown class of storage", .expected = "such as torch.FloatStorage", .found = to_string(*type)});
 
     torch_storage_id result{.type = *known, .key = *key, .count = *count, .offset = 0, .length = *count};
@@ -112,5 +111,4 @@ inline torch_storage_id read_storage_id(const pickle_value &id) {
     return result;
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

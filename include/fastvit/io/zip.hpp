@@ -3,10 +3,10 @@
 // Strictly: where two readers could see two archives in the same bytes, this one refuses. (APPNOTE.TXT 6.3.9, PKWARE.)
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/byte_reader.hpp"
+#include "fastvit/base/config.hpp"
+#include "fastvit/base/crc32.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/byte_reader.hpp"
-#include "fastvit/io/crc32.hpp"
 #include "fastvit/io/zip_directory.hpp"
 
 #include <algorithm>
@@ -19,8 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// A file in an archive. Both views are into the archive's bytes.
 struct zip_entry {
@@ -74,7 +73,7 @@ class zip_archive {
     static constexpr std::uint32_t descriptor_signature = 0x08074b50;
     static constexpr unsigned has_descriptor = 1u << 3;
 
-    static error wrong(std::string_view entry, std::string problem, errc code = errc::bad_format) {
+    static error wrong(std::string_view entry, std::string problem, error_kind code = error_kind::bad_format) {
         constexpr std::size_t enough = 200;
         return {code, "zip entry \"" + std::string(entry.substr(0, enough)) + "\": " + std::move(problem)};
     }
@@ -86,12 +85,12 @@ class zip_archive {
         // Without their names, records of the directory and local headers, of which none overlap.
         constexpr std::uint64_t smallest = 46, smallest_local = 30;
         if (where.entries > where.size / smallest || where.entries > where.offset / smallest_local)
-            throw error(errc::bad_format, {.problem = "zip: the archive is too short for its entries",
-                                           .expected = std::to_string(where.entries) + " entries",
-                                           .found = std::to_string(where.size) + " bytes of directory, " +
-                                                    std::to_string(where.offset) + " before it"});
+            throw error(error_kind::bad_format, {.problem = "zip: the archive is too short for its entries",
+                                                 .expected = std::to_string(where.entries) + " entries",
+                                                 .found = std::to_string(where.size) + " bytes of directory, " +
+                                                          std::to_string(where.offset) + " before it"});
         // An index of 32 bits suffices for archives up to 300 GB.
-        if (where.entries >= detail::see_zip64_32) throw detail::zip_error("too many entries", errc::unsupported);
+        if (where.entries >= detail::see_zip64_32) throw detail::zip_error("too many entries", error_kind::unsupported);
         entries_.reserve(static_cast<std::size_t>(where.entries));
         std::vector<occupied> places;
         places.reserve(entries_.capacity());
@@ -124,11 +123,11 @@ class zip_archive {
         check_name(name);
         constexpr unsigned encrypted = 1u << 0 | 1u << 6 | 1u << 13;
         constexpr unsigned harmless = has_descriptor | 1u << 11 /* the name is UTF-8 */ | 3u << 1 /* how well it is compressed */;
-        if (flags & encrypted) throw wrong(name, "it is encrypted", errc::unsupported);
-        if (flags & ~harmless) throw wrong(name, "unknown flags " + std::to_string(flags), errc::unsupported);
+        if (flags & encrypted) throw wrong(name, "it is encrypted", error_kind::unsupported);
+        if (flags & ~harmless) throw wrong(name, "unknown flags " + std::to_string(flags), error_kind::unsupported);
         if (method != 0)
-            throw wrong(name, "it is compressed (method " + std::to_string(method) + "), not stored", errc::unsupported);
-        if (disk != 0) throw wrong(name, "it is in another part of the archive", errc::unsupported);
+            throw wrong(name, "it is compressed (method " + std::to_string(method) + "), not stored", error_kind::unsupported);
+        if (disk != 0) throw wrong(name, "it is in another part of the archive", error_kind::unsupported);
 
         const extent where = widen(name, extra, {.stored = stored, .original = original, .offset = offset}, true);
         if (where.stored != where.original) throw wrong(name, "its two sizes differ although it is not compressed");
@@ -200,9 +199,9 @@ class zip_archive {
             (!later && (local_crc != crc || e.stored != where.stored || e.original != where.original)))
             throw wrong(name, "its local header and the directory disagree");
         if (where.stored > local.left())
-            throw error(errc::bad_format, {.problem = wrong(name, "it reaches past the end of the data").details().problem,
-                                           .expected = std::to_string(where.stored) + " bytes",
-                                           .found = std::to_string(local.left())});
+            throw error(error_kind::bad_format, {.problem = wrong(name, "it reaches past the end of the data").details().problem,
+                                                 .expected = std::to_string(where.stored) + " bytes",
+                                                 .found = std::to_string(local.left())});
         return where.offset + local.position();
     }
 
@@ -252,5 +251,4 @@ class zip_archive {
     std::vector<std::uint32_t> by_name_; // positions in entries_, sorted by name
 };
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -2,9 +2,9 @@
 // Finding a zip archive's directory from the end of the file, with zip64. (APPNOTE.TXT 6.3.9, PKWARE, 4.3.14 to 4.3.16.)
 #pragma once
 
-#include "fastvit/config.hpp"
+#include "fastvit/base/byte_reader.hpp"
+#include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 
 #include <algorithm>
@@ -15,8 +15,7 @@
 #include <string>
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// Where an archive's central directory is, and how many entries it claims to have.
 struct zip_directory {
@@ -37,7 +36,9 @@ inline constexpr std::uint32_t locator_signature = 0x07064b50;
 inline constexpr std::size_t end_size = 22;
 inline constexpr std::size_t locator_size = 20;
 
-inline error zip_error(std::string problem, errc code = errc::bad_format) { return {code, "zip: " + std::move(problem)}; }
+inline error zip_error(std::string problem, error_kind code = error_kind::bad_format) {
+    return {code, "zip: " + std::move(problem)};
+}
 
 // The end record is at the end, before a comment that nearly nobody writes. Data or a comment may look like one: all places
 // are looked at, and only one may hold a record that ends where the file ends.
@@ -59,7 +60,7 @@ inline std::uint64_t zip64_end_offset(std::span<const std::byte> file, std::size
     const auto disk = locator.number<std::uint32_t>();
     const auto offset = locator.number<std::uint64_t>();
     const auto disks = locator.number<std::uint32_t>();
-    if (disk != 0 || disks > 1) throw zip_error("the archive is in several parts", errc::unsupported);
+    if (disk != 0 || disks > 1) throw zip_error("the archive is in several parts", error_kind::unsupported);
     if (offset > locator_at) throw zip_error("the zip64 end record is past the end");
     return offset;
 }
@@ -76,7 +77,7 @@ inline zip_directory read_zip64_end(std::span<const std::byte> file, std::uint64
     const auto entries_here = record.number<std::uint64_t>();
     const auto entries = record.number<std::uint64_t>();
     if (disk != 0 || first_disk != 0 || entries_here != entries)
-        throw zip_error("the archive is in several parts", errc::unsupported);
+        throw zip_error("the archive is in several parts", error_kind::unsupported);
     const auto directory_size = record.number<std::uint64_t>();
     return {.entries = entries, .size = directory_size, .offset = record.number<std::uint64_t>()};
 }
@@ -96,7 +97,7 @@ inline zip_directory find_zip_directory(std::span<const std::byte> file) {
     const auto size = record.number<std::uint32_t>();
     const auto offset = record.number<std::uint32_t>();
     if (disk != 0 || first_disk != 0 || entries_here != entries)
-        throw zip_error("the archive is in several parts", errc::unsupported);
+        throw zip_error("the archive is in several parts", error_kind::unsupported);
 
     zip_directory result{.entries = entries, .size = size, .offset = offset};
     std::uint64_t directory_end = end;
@@ -116,5 +117,4 @@ inline zip_directory find_zip_directory(std::span<const std::byte> file) {
     return result;
 }
 
-} // namespace io
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::io

@@ -2,13 +2,12 @@
 // BatchNorm in evaluation form as the affine map it is.
 #pragma once
 
-#include "fastvit/weights.hpp"
+#include "fastvit/parts/weights.hpp"
 
 #include <Eigen/Core>
 #include <cmath>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace reparam {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace reparam {
 
 /// Everything here is in double: where weight / sqrt(variance) is large, a fold in float32 would lose the digits that count.
 using vector = Eigen::ArrayXd;
@@ -20,7 +19,7 @@ using float_matrix = Eigen::Array<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::
 
 /// The tensor as a matrix whose rows are its first dimension: an expression over the tensor's memory, evaluated where it is used.
 inline auto rows_to_double(const tensor<float> &t) {
-    const index rows = t.dim(0);
+    const index_type rows = t.dim(0);
     return Eigen::Map<const float_matrix>(t.data(), rows, rows > 0 ? t.count() / rows : 0).cast<double>();
 }
 
@@ -47,5 +46,4 @@ inline affine to_affine(const weights::batch_norm &bn) {
     return a;
 }
 
-} // namespace reparam
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::reparam

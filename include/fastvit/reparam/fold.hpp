@@ -11,8 +11,7 @@
 
 #include <utility>
 
-namespace fastvit::inline FASTVIT_ABI {
-namespace reparam {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace reparam {
 
 /// A convolution with bias, in double: kernel [out, (in / groups) * k * k], bias [out].
 struct folded_conv {
@@ -39,19 +38,19 @@ inline folded_conv fold(const weights::conv_shape &dims, const weights::conv_bn 
 
 /// Adds a convolution of the same stride and groups whose smaller odd kernel lies on the centre of the larger one.
 inline void add_centred(folded_conv &sum, const folded_conv &part) {
-    const index k = sum.dims.kernel, small = part.dims.kernel, border = (k - small) / 2;
-    const index inputs = sum.kernel.cols() / (k * k);
-    for (index i = 0; i < inputs; ++i)
-        for (index y = 0; y < small; ++y)
-            for (index x = 0; x < small; ++x)
+    const index_type k = sum.dims.kernel, small = part.dims.kernel, border = (k - small) / 2;
+    const index_type inputs = sum.kernel.cols() / (k * k);
+    for (index_type i = 0; i < inputs; ++i)
+        for (index_type y = 0; y < small; ++y)
+            for (index_type x = 0; x < small; ++x)
                 sum.kernel.col((i * k + y + border) * k + x + border) += part.kernel.col((i * small + y) * small + x);
     sum.bias += part.bias;
 }
 
 /// Adds y = x * scale + shift: a kernel with nothing but a centre, on the diagonal of a dense one.
 inline void add_identity(folded_conv &sum, const affine &a) {
-    const index k = sum.dims.kernel, centre = k / 2 * k + k / 2;
-    for (index o = 0; o < sum.dims.out; ++o) sum.kernel(o, (sum.dims.depthwise ? 0 : o * k * k) + centre) += a.scale(o);
+    const index_type k = sum.dims.kernel, centre = k / 2 * k + k / 2;
+    for (index_type o = 0; o < sum.dims.out; ++o) sum.kernel(o, (sum.dims.depthwise ? 0 : o * k * k) + centre) += a.scale(o);
     sum.bias += a.shift;
 }
 
@@ -113,7 +112,7 @@ inline weights::conv fold_layer_scale(const weights::conv &w, const tensor<float
 inline weights::conv fold_input_affine(const tensor<float> &w, const affine &norm) {
     const auto before = rows_to_double(w); // row by row: the whole in double would be the largest piece of memory of a load
     vector bias(w.dim(0));
-    for (index row = 0; row < w.dim(0); ++row) bias(row) = (before.row(row).transpose() * norm.shift).sum();
+    for (index_type row = 0; row < w.dim(0); ++row) bias(row) = (before.row(row).transpose() * norm.shift).sum();
     return {to_float(before.rowwise() * norm.scale.transpose(), w.dims()), to_float(bias, {w.dim(0)})};
 }
 
@@ -163,5 +162,4 @@ inline void fold_part(weights::attention_block &) {}
 inline void fold_part(weights::batch_norm &) {}
 inline void fold_part(weights::linear &) {}
 
-} // namespace reparam
-} // namespace fastvit::inline FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::reparam

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+#include "cli/checkpoint.hpp"
+
+#include "fastvit/bundled.hpp"
+#include "fastvit/checkpoint/archives.hpp"
+#include "fastvit/checkpoint/convert.hpp"
+#include "fastvit/checkpoint/fold.hpp"
+#include "fastvit/checkpoint/recognise.hpp"
+#include "fastvit/cost.hpp"
+
+#include "cli/preprocessing.hpp"
+#include "cli/text.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <iostream>
+#include <string_view>
+
+namespace cli {
+namespace {
+
+using fastvit::index_type;
+using fastvit::loading::listed_tensor;
+using json = nlohmann::ordered_json;
+
+index_type count_parameters(const std::vector<listed_tensor> &tensors) {
+    index_type count = 0;
+    for (const listed_tensor &t : tensors)
+        if (!t.name.ends_with("running_mean") && !t.name.ends_with("running_var") && !t.name.ends_with("num_batches_tracked"))
+            count += t.dims.count();
+    return count;
+}
+
+index_type count_folded(const std::vector<listed_tensor> &tensors) {
+    index_type count = 0;
+    for (const listed_tensor &t : tensors) count += t.name.ends_with("reparam_conv.weight");
+    return count;
+}
+
+std::string_view form_of(const contents &c) { return c.folded == 0 ? "train-time" : c.folded == c.blocks ? "folded" : "mixed"; }
+
+json tensor_list(const fastvit::io::checkpoint &source) {
+    json list = json::array();
+    for (const fastvit::io::stored_tensor &t : source.tensors())
+        list.push_back(
+            {{"name", t.name}, {"dtype", t.type_name}, {"shape", std::vector<index_type>(t.dims.begin(), t.dims.end())}});
+    return list;
+}
+
+json to_json(const kernel_report &kernels) {
+    json tiers = json::array();
+    for (const kernel_report::tier &t : kernels.tiers) tiers.push_back({{"name", t.name}, {"supported", t.supported}});
+    return {{"tiers", tiers}, {"runs", kernels.runs}, {"why", kernels.why}};
+}
+
+json to_json(const contents &c, const fastvit::io::checkpoint &source, index_type size) {
+    return {{"file", source.file()},
+            {"variant", c.net.variant},
+            {"spelling", to_string(c.spelling)},
+            {"prefix", c.prefix},
+            {"graph", form_of(c)},
+            {"blocks", {{"folded", c.folded}, {"unfolded", c.blocks - c.folded}}},
+            {"parameters", {{"file", c.parameters}, {"folded", c.folded_parameters}}},
+            {"gmac", fastvit::multiply_adds(c.net, size, size) / 1e9},
+            {"size", size},
+            {"classes", c.net.classes},
+            {"input_channels", c.net.in_channels},
+            {"fork_features", c.net.fork_features},
+            {"tensors", source.tensors().size()}};
+}
+
+/// `1 1 2 1 blocks of 8 16 32 32 channels`
+std::string stages_of(const fastvit::architecture &net) {
+    std::string blocks, channels;
+    for (const fastvit::stage_architecture &stage : net.stages) {
+        blocks += std::to_string(stage.blocks) + ' ';
+        channels += ' ' + std::to_string(stage.channels);
+    }
+    return blocks + "blocks of" + channels + " channels";
+}
+
+void print_text(std::ostream &out, const contents &c, const fastvit::io::checkpoint &source, index_type size) {
+    const std::string side = std::to_string(size);
+    out << "file        " << printable(source.file()) << '\n';
+    out << "variant     " << c.net.variant << ": " << stages_of(c.net) << '\n';
+    out << "spelling    " << to_string(c.spelling) << ", prefix \"" << printable(c.prefix) << "\"\n";
+    out << "graph       " << form_of(c) << ": " << c.folded << " of " << c.blocks << " blocks are folded\n";
+    out << "parameters  " << c.parameters << " in the file, " << c.folded_parameters << " folded\n";
+    out << "cost        " << fixed(fastvit::multiply_adds(c.net, size, size) / 1e9, 3) << " GMAC at " << side << " x " << side
+        << '\n';
+    out << "classes     " << c.net.classes << (c.net.classes == 0 ? " (no linear layer)\n" : "\n");
+    out << "input       " << c.net.in_channels << " channels\n";
+    if (c.net.fork_features) out << "features    out0.. of the official dense prediction (fork_feat), beside stage0..\n";
+    out << "tensors     " << source.tensors().size() << '\n';
+}
+
+void print_text(std::ostream &out, const kernel_report &kernels) {
+    out << "kernels     " << kernels.runs << ", " << kernels.why << "; compiled in:";
+    for (const kernel_report::tier &t : kernels.tiers) out << ' ' << t.name << (t.supported ? "" : " (not on this machine)");
+    out << '\n';
+}
+
+void print_tensors(std::ostream &out, const fastvit::io::checkpoint &source) {
+    for (const fastvit::io::stored_tensor &t : source.tensors())
+        out << printable(t.name) << ' ' << printable(t.type_name) << ' ' << t.dims.to_string() << '\n';
+}
+
+} // namespace
+
+std::filesystem::path path_of(const model_file &model) {
+    return model ? std::filesystem::path(*model) : fastvit::bundled_model_path();
+}
+
+contents examine(const fastvit::io::checkpoint &source) {
+    try {
+        fastvit::loading::state_dict dict(source);
+        contents c{.net = fastvit::loading::recognise(dict), .spelling = dict.names().source(), .prefix = dict.names().prefix()};
+        // Reading every tensor, and not only the list of names, finds what would keep the network from running.
+        fastvit::loading::reader read(dict);
+        fastvit::loading::lister list;
+        fastvit::weights::for_each_part(read, c.net, [&](auto &part, const auto &describe_to) { describe_to(list, part); });
+        dict.expect_all_used();
+        const std::vector<listed_tensor> folded = fastvit::loading::tensors_of(c.net, true);
+        c.folded = count_folded(list.list());
+        c.blocks = count_folded(folded);
+        c.parameters = count_parameters(list.list());
+        c.folded_parameters = count_parameters(folded);
+        return c;
+    } catch (const fastvit::error &e) {
+        throw e.in_file(source.file());
+    }
+}
+
+index_type usual_size(const model_file &model, const contents &c) {
+    return model ? usual_preprocessing(c.net.variant, c.spelling).width : fastvit::bundled_preprocessing().width;
+}
+
+int convert(const convert_options &options) {
+    const auto source = fastvit::io::checkpoint::open(options.model);
+    if (options.fold)
+        fastvit::loading::save_folded(source, options.output, options.type);
+    else
+        fastvit::loading::save_converted(source, options.output, options.type);
+    return 0;
+}
+
+int info(const info_options &options) {
+    const auto source = fastvit::io::checkpoint::open(path_of(options.model));
+    const contents c = examine(source);
+    const kernel_report kernels = report_kernels();
+    const index_type size = options.size ? *options.size : usual_size(options.model, c);
+    if (options.json) {
+        json all = to_json(c, source, size);
+        all["kernels"] = to_json(kernels);
+        if (options.tensors) all["tensor_list"] = tensor_list(source);
+        std::cout << all.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
+        return 0;
+    }
+    print_text(std::cout, c, source, size);
+    print_text(std::cout, kernels);
+    if (options.tensors) print_tensors(std::cout, source);
+    return 0;
+}
+
+} // namespace cli

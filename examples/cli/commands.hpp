@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// The commands of the program `fastvit`. Each prints its results to the standard output and returns the exit status, 0 or 1; what
+// stops one comes out as an exception.
+#pragma once
+
+#include "fastvit/base/config.hpp"
+#include "fastvit/io/dtype.hpp"
+#include "fastvit/preprocess.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cli {
+
+/// No file of a model given: the bundled one.
+using model_file = std::optional<std::string>;
+
+/// What the command line says of preprocessing: first a preset or a configuration, then single settings. All else is as the
+/// model's checkpoint was evaluated with.
+struct preprocessing_options {
+    struct extent {
+        fastvit::index_type height = 0, width = 0;
+    };
+    std::optional<fastvit::preprocessing> preset;
+    std::optional<std::string> config; ///< timm's config.json; instead of a preset
+    std::optional<fastvit::resize_rule> rule;
+    std::optional<extent> size;
+    std::optional<double> crop_fraction;
+    std::optional<fastvit::interpolation> filter;
+};
+
+/// What the commands share that look at pictures.
+struct picture_options {
+    std::vector<std::string> pictures; ///< files and folders
+    std::optional<std::string> list;   ///< a text file with more of them; `-`: the standard input
+    preprocessing_options preprocessing;
+    int threads = 0; ///< 0: one for each of the machine's hardware threads
+};
+
+struct classify_options {
+    model_file model;
+    picture_options input;
+    std::optional<std::string> labels, html;
+    int top_k = 5;
+    bool json = false;
+    bool names_are_labels = false; ///< count the pictures whose names are the answers
+};
+int classify(const classify_options &options);
+
+struct embed_options {
+    model_file model;
+    picture_options input;
+    std::optional<std::string> output;
+    bool json = false; ///< to the standard output; so it is without `output`
+    bool projection = false;
+    bool normalize = false;
+};
+int embed(const embed_options &options);
+
+struct features_options {
+    model_file model;
+    picture_options input;
+    std::string output;
+    bool stem = false, final_conv = false;
+};
+int features(const features_options &options);
+
+struct preprocess_options {
+    std::string picture, output;
+    preprocessing_options preprocessing;
+};
+int preprocess(const preprocess_options &options);
+
+struct run_options {
+    model_file model;
+    std::string input, output;
+    bool train_time = false;
+    bool features = false;
+    int threads = 0;
+    std::string isa;
+};
+int run(const run_options &options);
+
+struct convert_options {
+    std::string model, output;
+    fastvit::io::dtype type = fastvit::io::dtype::f32;
+    bool fold = false;
+};
+int convert(const convert_options &options);
+
+struct info_options {
+    model_file model;
+    std::optional<int> size;
+    bool json = false;
+    bool tensors = false;
+};
+int info(const info_options &options);
+
+struct profile_options {
+    model_file model;
+    std::optional<int> size;
+    std::optional<std::string> trace;
+    bool train_time = false;
+    bool json = false;
+    int batch = 1, rounds = 20;
+    int threads = 1;
+    std::string isa;
+};
+int profile(const profile_options &options);
+
+struct verify_options {
+    model_file model;
+    std::optional<int> size;
+    bool json = false;
+};
+int verify(const verify_options &options);
+
+} // namespace cli

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// A network and the pictures that it is to look at: several at a time, with results in the order of the pictures. The commands
+// that use it need not compile the network.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/error.hpp"
+#include "fastvit/executor.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
+#include "fastvit/preprocess.hpp"
+
+#include "cli/commands.hpp"
+#include "cli/in_order.hpp"
+#include "cli/progress.hpp"
+#include "image_file.hpp"
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cli {
+
+/// What a command wants to know of each picture.
+struct wanted_results {
+    bool logits = false, embedding = false, stem = false, stages = false, final_conv = false;
+    bool unit_length = false; ///< the logits or the embedding, alone, divided by their Euclidean length
+    bool times = false;       ///< how long the forward pass takes: the first one, which takes longer, is then repeated
+};
+
+/// What the network makes of one picture. Valid until the same thread looks at its next.
+struct sight {
+    const std::string &file;
+    const examples::picture &picture;
+    std::span<const fastvit::io::named_tensor> results; ///< of a batch of one
+    double milliseconds;                                ///< of the forward pass
+};
+
+class picture_network {
+  public:
+    /// Throws for a list of pictures or a model that cannot be used, and a network without what is wanted.
+    picture_network(const model_file &model, const picture_options &options, const wanted_results &wanted);
+    ~picture_network();
+
+    const fastvit::architecture &net() const;
+    const fastvit::preprocessing &preprocessing() const;
+    const std::vector<std::string> &pictures() const;
+    /// `fastvit: fastvit_t8, 256 x 256, avx2, 4 threads`
+    std::string description() const;
+
+    /// Calls make(sight) for each picture, on any thread, and deliver() with what it returns, one at a time, in the order of the
+    /// pictures. A picture that cannot be used, also one for which `make` throws fastvit::error, is reported on the standard
+    /// error and left out. `prints`: deliver() writes to the standard output. Returns the exit status.
+    template <class Make, class Deliver> int look_at_all(bool prints, Make make, Deliver deliver) {
+        struct outcome {
+            std::optional<std::invoke_result_t<Make, const sight &>> made;
+            std::string problem;
+        };
+        int status = 0;
+        const auto count = static_cast<fastvit::index_type>(pictures().size());
+        progress_bar progress(count, prints);
+        in_order(
+            threads(), count,
+            [&](fastvit::index_type number, int worker) -> outcome {
+                try {
+                    return {make(look_at(number, worker)), {}};
+                } catch (const fastvit::error &e) {
+                    return {std::nullopt, e.in_file(pictures()[number]).what()};
+                }
+            },
+            [&](outcome &&o) {
+                if (o.made) {
+                    deliver(std::move(*o.made));
+                } else {
+                    progress.hide();
+                    std::cerr << "fastvit: " << o.problem << '\n';
+                    status = 1;
+                }
+                progress.step();
+            });
+        return status;
+    }
+
+  private:
+    sight look_at(fastvit::index_type number, int worker);
+    fastvit::executor &threads();
+
+    struct state;
+    std::unique_ptr<state> state_;
+};
+
+} // namespace cli

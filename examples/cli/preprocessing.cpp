@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#include "cli/preprocessing.hpp"
+
+#include "fastvit/error.hpp"
+#include "fastvit/image/timm_config.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
+
+#include "image_file.hpp"
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+namespace cli {
+
+using fastvit::preprocessing;
+
+preprocessing usual_preprocessing(std::string_view variant, fastvit::io::spelling source) {
+    if (variant == "fastvit_mci3" || variant == "fastvit_mci4") return preprocessing::openai_clip();
+    if (variant.starts_with("fastvit_mci")) return preprocessing::mobileclip();
+    const bool wide = variant == "fastvit_ma36" || (variant == "fastvit_sa36" && source == fastvit::io::spelling::apple);
+    return preprocessing::imagenet(256, wide ? 0.95 : 0.90);
+}
+
+preprocessing preprocessing_of(const preprocessing_options &options, preprocessing usual) {
+    preprocessing how = options.config ? fastvit::read_timm_config(*options.config) : options.preset.value_or(usual);
+    if (options.rule) {
+        how.rule = *options.rule;
+        // Both are ways to keep the whole picture.
+        if (how.rule != fastvit::resize_rule::shorter_side) how.crop_fraction = 1;
+    }
+    if (options.size) how.height = options.size->height, how.width = options.size->width;
+    if (options.crop_fraction) how.crop_fraction = *options.crop_fraction;
+    if (options.filter) how.filter = *options.filter;
+    return how;
+}
+
+int preprocess(const preprocess_options &options) {
+    const preprocessing how = preprocessing_of(options.preprocessing, preprocessing::imagenet());
+    const examples::picture picture = examples::read_picture(options.picture);
+    try {
+        const fastvit::tensor<std::uint8_t> pixels = fastvit::resize_crop(picture.view(), how);
+        const fastvit::tensor<float> input = fastvit::preprocess(picture.view(), how);
+        fastvit::io::stored_tensor bytes;
+        bytes.type = fastvit::io::dtype::u8;
+        bytes.dims = pixels.dims();
+        bytes.strides = fastvit::io::contiguous_strides(pixels.dims());
+        bytes.bytes = std::as_bytes(pixels.span());
+        const std::array<fastvit::io::named_tensor, 2> both{
+            {{.name = "pixels", .data = {}, .stored = &bytes}, {.name = "tensor", .data = input}}};
+        fastvit::io::save_safetensors(options.output, both);
+    } catch (const fastvit::error &e) {
+        throw e.in_file(options.picture);
+    }
+    return 0;
+}
+
+} // namespace cli

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// What weights::describe() is given: an archive that reads a checkpoint, and one that lists names and shapes.
+#pragma once
+
+#include "fastvit/checkpoint/state_dict.hpp"
+#include "fastvit/parts/weights.hpp"
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
+
+/// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. A block is
+/// folded if its folded convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the
+/// name as the file spells it.
+class reader final : public weights::archive {
+  public:
+    explicit reader(state_dict &dict) : dict_(dict) {}
+
+    void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
+        const std::string name = full(leaf);
+        const io::stored_tensor *const stored = dict_.use(name);
+        if (!stored)
+            throw error(error_kind::missing_tensor, {.problem = "this tensor is missing",
+                                                     .expected = "shape " + dims.to_string(),
+                                                     .tensor = dict_.names().from_canonical(name),
+                                                     .file = dict_.source().file()});
+        io::check_floating(*stored);
+        if (!(stored->dims == dims))
+            throw error(error_kind::shape_mismatch, {.problem = "wrong shape",
+                                                     .expected = dims.to_string(),
+                                                     .found = stored->dims.to_string(),
+                                                     .tensor = stored->name,
+                                                     .file = dict_.source().file()});
+        out = io::view_float(*stored);
+        read_.push_back(stored);
+    }
+
+    void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
+        tensor(leaf, out, dims);
+        for (const float v : out.span())
+            if (!(v >= 0) || !std::isfinite(v))
+                throw error(error_kind::bad_value, {.problem = "a variance",
+                                                    .expected = "a finite number, not negative",
+                                                    .found = std::to_string(v),
+                                                    .tensor = dict_.name_of(full(leaf)),
+                                                    .file = dict_.source().file()});
+    }
+
+    void counter(std::string_view leaf) override { dict_.use(full(leaf)); }
+    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
+
+    /// checkpoint::drop_pages() of the tensors that were read since the last call.
+    void drop_pages() { dict_.source().drop_pages(std::exchange(read_, {})); }
+
+  private:
+    state_dict &dict_;
+    std::vector<const io::stored_tensor *> read_;
+};
+
+/// A tensor that a network has.
+struct listed_tensor {
+    std::string name; ///< canonical
+    shape dims;
+    const fastvit::tensor<float> *values; ///< null for num_batches_tracked, and where the list is of names only
+};
+
+/// Lists the tensors of the parts it describes.
+class lister final : public weights::archive {
+  public:
+    /// The names of a network without weights, in the form given.
+    explicit lister(bool folded) : without_weights_(true), folded_(folded) {}
+    /// The tensors of parts that are there: in the form they have.
+    lister() = default;
+
+    void tensor(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
+        list_.push_back({full(leaf), dims, without_weights_ ? nullptr : &values});
+    }
+    void counter(std::string_view leaf) override { list_.push_back({full(leaf), shape{}, nullptr}); }
+    bool folded(const std::optional<weights::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }
+    bool present(std::string_view, bool held) const override { return !without_weights_ && held; }
+
+    const std::vector<listed_tensor> &list() const noexcept { return list_; }
+
+  private:
+    bool without_weights_ = false;
+    bool folded_ = false;
+    std::vector<listed_tensor> list_;
+};
+
+/// Every tensor of a network in one form, num_batches_tracked included, in the order in which the network runs.
+inline std::vector<listed_tensor> tensors_of(const architecture &net, bool folded) {
+    lister list(folded);
+    weights::for_each_part(list, net, [](const auto &, const auto &) {});
+    return list.list();
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::loading

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// How much memory a model's weights will take, before any is allocated: no file may ask for much more than its own size.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/checkpoint/archives.hpp"
+#include "fastvit/checkpoint/state_dict.hpp"
+#include "fastvit/kernels/contract.hpp"
+#include "fastvit/parts/weights.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
+
+/// Adds up what the tensors of the parts it describes will take. A tensor that is not there, or of another shape or kind, takes
+/// nothing: reading ends there.
+class memory_counter final : public weights::archive {
+  public:
+    explicit memory_counter(const state_dict &dict) : dict_(dict) {}
+
+    void tensor(std::string_view leaf, fastvit::tensor<float> &, const shape &dims) override {
+        const io::stored_tensor *const stored = dict_.find(full(leaf));
+        // Without bytes for its elements, a tensor of an unknown type could claim any number of them.
+        if (!stored || !io::is_floating(stored->type) || !(stored->dims == dims) || dims.count() == 0) return;
+        const index_type rows = dims[0], columns = dims.count() / rows;
+        // Outputs are padded: the rows, those of a transposed matrix in its columns.
+        index_type packed = kernels::padded_channels(rows) * columns;
+        if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
+        packed_ += in_bytes(packed);
+        part_ += in_bytes(dims.count()) + stored->bytes.size();
+        index_type &largest = dims.rank() == 4 && dims[2] > 1 ? largest_window_ : largest_matrix_;
+        largest = std::max(largest, dims.count());
+    }
+    void counter(std::string_view) override {}
+    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
+
+    /// The tensors since the last call belong together, those of a Part: while they are packed, all of them are there as the file
+    /// has them and as float32. A convolution is folded in double, two at a time, but of a block's matrices each is only scaled,
+    /// into a copy.
+    template <class Part> void end_part() {
+        constexpr bool block = std::is_same_v<Part, weights::rep_mixer_block> || std::is_same_v<Part, weights::attention_block>;
+        constexpr bool folds = !std::is_same_v<Part, weights::linear>; // of many classes, it may be most of the network
+        constexpr std::uint64_t doubles = 2 * sizeof(double);
+        const std::uint64_t folding = std::max(static_cast<std::uint64_t>(largest_window_) * doubles,
+                                               static_cast<std::uint64_t>(largest_matrix_) * (block ? sizeof(float) : doubles));
+        temporary_ = std::max(temporary_, part_ + (folds ? folding : 0));
+        part_ = 0;
+        largest_window_ = largest_matrix_ = 0;
+    }
+
+    /// Bytes of the packed weights and of the largest part's temporaries.
+    std::uint64_t total() const noexcept { return packed_ + temporary_; }
+
+  private:
+    static std::uint64_t in_bytes(index_type floats) noexcept { return static_cast<std::uint64_t>(floats) * sizeof(float); }
+
+    const state_dict &dict_;
+    std::uint64_t packed_ = 0, temporary_ = 0, part_ = 0; // bytes
+    index_type largest_window_ = 0, largest_matrix_ = 0;  // elements
+};
+
+/// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
+/// are 2 n.
+constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
+
+/// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB: 19 MB were seen
+/// beyond the estimate (MA36 in 16 bits, glibc).
+inline constexpr std::uint64_t allocator_slack = std::uint64_t{32} << 20;
+
+/// Bytes of padding that memory_counter does not see: where a depthwise convolution has several outputs for each input, not the
+/// outputs are padded but the inputs.
+inline std::uint64_t input_padding(const architecture &net) {
+    const auto bytes = [](index_type in, index_type out, index_type kernel) {
+        return static_cast<std::uint64_t>((kernels::padded_channels(in) - in) * (out / in) * (kernel * kernel + 1)) *
+               sizeof(float);
+    };
+    std::uint64_t total = 0;
+    for (std::size_t s = 1; s < net.stages.size(); ++s) total += bytes(net.stages[s - 1].channels, net.stages[s].channels, 7);
+    if (net.head_channels > 0) total += bytes(net.stages.back().channels, net.head_channels, 3);
+    return total;
+}
+
+/// Bytes that making a model of these tensors takes, but for allocator_slack.
+inline std::uint64_t memory_needed(const state_dict &dict, const architecture &net) {
+    memory_counter count(dict);
+    weights::for_each_part(count, net, [&]<class Part>(const Part &, const auto &) { count.end_part<Part>(); });
+    constexpr std::uint64_t list_entry = 512; // a tensor's name in two spellings, and where it is
+    return count.total() + input_padding(net) + list_entry * dict.source().tensors().size();
+}
+
+/// Throws `unsupported` for a network whose weights would take more than most_memory(). Networks of a usual width take little
+/// more than their float32 weights; padding can make sixteen times of a layer with one output, and views of one storage a network
+/// out of nothing.
+inline void check_memory(const state_dict &dict, const architecture &net) {
+    const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
+    const std::uint64_t most = most_memory(dict.source().size_in_bytes());
+    if (needed > most)
+        throw error(error_kind::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
+                                              .expected = "at most " + std::to_string(most >> 20) + " MB",
+                                              .found = std::to_string(needed >> 20) + " MB"});
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::loading

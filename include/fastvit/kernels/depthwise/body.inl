@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// Depthwise convolution with an optional depth multiplier. Contract: depthwise_args.
+
+/// Rows x Columns outputs for one block of input channels, held in registers over the whole window. The weights of Taps taps of a
+/// window row are in registers, and each input read serves all of them that it lies under.
+template <int Rows, int Columns, int Kernel, int Stride, int Multiplier>
+FASTVIT_ALWAYS_INLINE void depthwise_tile(const depthwise_args &d, const float *in, float *out, const float *weights,
+                                          bool store_second) {
+    constexpr int taps = std::min(std::max(depthwise_taps / Multiplier, 1), Kernel);
+    vec acc[Rows][Columns][Multiplier];
+    FASTVIT_UNROLL for (int m = 0; m < Multiplier; ++m) {
+        const vec bias = vec::load(weights + m * vec::lanes);
+        FASTVIT_UNROLL for (int r = 0; r < Rows; ++r) FASTVIT_UNROLL for (int c = 0; c < Columns; ++c) acc[r][c][m] = bias;
+    }
+    weights += Multiplier * vec::lanes;
+    for (int i = 0; i < Kernel; ++i) {
+        FASTVIT_UNROLL for (int first = 0; first < Kernel; first += taps) {
+            vec w[taps][Multiplier];
+            FASTVIT_UNROLL for (int t = 0; t < taps; ++t)
+                FASTVIT_UNROLL for (int m = 0; m < Multiplier; ++m) if (first + t < Kernel) w[t][m] =
+                    vec::load(weights + ((first + t) * Multiplier + m) * vec::lanes);
+            FASTVIT_UNROLL for (int r = 0; r < Rows; ++r) {
+                const float *const row = in + r * Stride * d.in_row + first * d.in_pixel;
+                FASTVIT_UNROLL for (int x = 0; x < (Columns - 1) * Stride + taps; ++x) {
+                    if (x >= (Columns - 1) * Stride + std::min(taps, Kernel - first)) continue;
+                    const vec value = vec::load(row + x * d.in_pixel);
+                    FASTVIT_UNROLL for (int t = 0; t < taps; ++t) {
+                        const int c = (x - t) / Stride;
+                        if (first + t >= Kernel || x < t || (x - t) % Stride != 0 || c >= Columns) continue;
+                        FASTVIT_UNROLL for (int m = 0; m < Multiplier; ++m) acc[r][c][m] = fma(value, w[t][m], acc[r][c][m]);
+                    }
+                }
+            }
+        }
+        in += d.in_row;
+        weights += Kernel * Multiplier * vec::lanes;
+    }
+    FASTVIT_UNROLL for (int r = 0; r < Rows; ++r) {
+        FASTVIT_UNROLL for (int c = 0; c < Columns; ++c) {
+            float *const pixel = out + r * d.out_row + c * d.out_pixel;
+            if constexpr (Multiplier == 1) {
+                acc[r][c][0].store(pixel);
+            } else {
+                vec low, high;
+                interleave(acc[r][c][0], acc[r][c][1], low, high);
+                low.store(pixel);
+                if (store_second) high.store(pixel + vec::lanes);
+            }
+        }
+    }
+}
+
+/// A band of Rows rows, by tiles of Columns columns and then of halves of it.
+template <int Rows, int Columns, int Kernel, int Stride, int Multiplier>
+void depthwise_band(const depthwise_args &d, const float *in, float *out, index_type columns, const float *weights,
+                    bool store_second) {
+    for (; columns >= Columns; columns -= Columns) {
+        depthwise_tile<Rows, Columns, Kernel, Stride, Multiplier>(d, in, out, weights, store_second);
+        in += Columns * Stride * d.in_pixel;
+        out += Columns * d.out_pixel;
+    }
+    if constexpr (Columns > 1) {
+        if (columns > 0)
+            depthwise_band<Rows, Columns / 2, Kernel, Stride, Multiplier>(d, in, out, columns, weights, store_second);
+    }
+}
+
+template <int Kernel, int Stride, int Multiplier> void depthwise_of(const depthwise_args &d) {
+    // With two accumulators an output, half the columns.
+    constexpr int band = Stride == 1 && Multiplier == 1 ? depthwise_rows : 1;
+    constexpr int columns = depthwise_rows * depthwise_columns / band / Multiplier;
+    constexpr index_type block = (Kernel * Kernel + 1) * Multiplier * vec::lanes;
+    // All rows of a block of channels before the next block: the rows shared by two bands are still in the cache.
+    for (index_type channel = 0; channel < d.in_channels && channel * Multiplier < d.out_channels; channel += vec::lanes) {
+        const float *const weights = d.weights + channel / vec::lanes * block;
+        const bool store_second = channel * Multiplier + vec::lanes < d.out_channels;
+        const float *in = d.in + channel;
+        float *out = d.out + channel * Multiplier;
+        index_type rows = d.rows;
+        for (; rows >= band; rows -= band) {
+            depthwise_band<band, columns, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
+            in += band * Stride * d.in_row;
+            out += band * d.out_row;
+        }
+        for (; rows > 0; --rows) {
+            depthwise_band<1, columns, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
+            in += Stride * d.in_row;
+            out += d.out_row;
+        }
+    }
+}
+
+/// Any kernel, stride and multiplier, one output at a time: for architectures other than the published ones.
+inline void depthwise_any(const depthwise_args &d) {
+    const index_type block = (d.kernel * d.kernel + 1) * d.multiplier * vec::lanes;
+    for (index_type channel = 0; channel < d.in_channels; channel += vec::lanes) {
+        for (index_type m = 0; m < d.multiplier; ++m) {
+            const float *const weights = d.weights + channel / vec::lanes * block + m * vec::lanes;
+            for (index_type y = 0; y < d.rows; ++y) {
+                for (index_type x = 0; x < d.columns; ++x) {
+                    vec acc = vec::load(weights);
+                    const float *w = weights;
+                    for (index_type i = 0; i < d.kernel; ++i) {
+                        for (index_type j = 0; j < d.kernel; ++j) {
+                            w += d.multiplier * vec::lanes;
+                            const float *const p =
+                                d.in + (y * d.stride + i) * d.in_row + (x * d.stride + j) * d.in_pixel + channel;
+                            acc = fma(vec::load(p), vec::load(w), acc);
+                        }
+                    }
+                    float value[vec::lanes];
+                    acc.store(value);
+                    float *const out = d.out + y * d.out_row + x * d.out_pixel;
+                    for (index_type l = 0; l < vec::lanes; ++l) {
+                        const index_type o = (channel + l) * d.multiplier + m;
+                        if (o < d.out_channels) out[o] = value[l];
+                    }
+                }
+            }
+        }
+    }
+}
+
+inline void depthwise(const depthwise_args &d) {
+    const index_type shape_code = d.kernel * 100 + d.stride * 10 + d.multiplier;
+    switch (shape_code) {
+    case 311: return depthwise_of<3, 1, 1>(d); // RepMixer
+    case 312: return depthwise_of<3, 1, 2>(d); // head
+    case 321: return depthwise_of<3, 2, 1>(d); // stem
+    case 711: return depthwise_of<7, 1, 1>(d); // ConvFFN, RepCPE
+    case 721: return depthwise_of<7, 2, 1>(d); // patch embedding
+    case 722: return depthwise_of<7, 2, 2>(d);
+    default: return depthwise_any(d);
+    }
+}

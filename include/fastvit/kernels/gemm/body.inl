@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// Matrix product over pixels: pointwise and dense convolutions, linear layers. Contract: gemm_args.
+
+/// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
+/// Vectors; activations are broadcast from memory. Four steps of K a turn: a loop of K = 48 single steps spends a twentieth of
+/// its time on the mispredicted way out. Each turn asks for one cache line more of what lies ahead.
+template <int Rows, int Vectors>
+FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
+                                     const float *ahead) {
+    constexpr index_type width = Vectors * vec::lanes;
+    const float *a[Rows];
+    vec acc[Rows][Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
+        a[i] = g.a[pixel + i];
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = vec::load(g.bias + column + j * vec::lanes);
+    }
+    for (index_type s = 0;;) {
+        index_type k = 0;
+        const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
+            vec w[Vectors];
+            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] = vec::load(panel + more * width + j * vec::lanes);
+            FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
+                const vec x = vec::broadcast(a[i][k + more]);
+                FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) accumulate(acc[i][j], x, w[j]);
+            }
+        };
+        for (; k + 4 <= g.segment; k += 4, panel += 4 * width, ahead += channel_padding) {
+            __builtin_prefetch(ahead, 0, 2);
+            step(0), step(1), step(2), step(3);
+        }
+        for (; k < g.segment; ++k, panel += width) step(0);
+        if (++s == g.segments) break;
+        FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) a[i] += g.segment_stride;
+    }
+    if (g.residual) {
+        FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
+            const float *const r = g.residual[pixel + i] + column;
+            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = acc[i][j] + vec::load(r + j * vec::lanes);
+        }
+    }
+    FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
+        float *const c = g.c[pixel + i] + column;
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j].store(c + j * vec::lanes);
+    }
+}
+
+template <int Pixels, int Vectors>
+FASTVIT_ALWAYS_INLINE void gemm_activate_pixels(const gemm_args &g, index_type pixel, index_type column) {
+    float *c[Pixels * Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) c[i * Vectors + j] =
+        g.c[pixel + i] + column + j * vec::lanes;
+    activate(g.act, c);
+}
+
+/// The activation of a panel that gemm_tile stored, read back from the first-level cache: unrolled inside each tile shape, GELU
+/// would be most of the code of this file. Three pixels at a time: with AVX2 six registers, as many as gelu() has room for.
+template <int Vectors> void gemm_activate(const gemm_args &g, index_type column) {
+    index_type pixel = 0;
+    for (; pixel + 3 <= g.pixels; pixel += 3) gemm_activate_pixels<3, Vectors>(g, pixel, column);
+    for (; pixel < g.pixels; ++pixel) gemm_activate_pixels<1, Vectors>(g, pixel, column);
+}
+
+/// The tile of `rows` <= Rows rows: one instantiation for each.
+template <int Rows, int Vectors>
+void gemm_rows_of(const gemm_args &g, index_type rows, index_type pixel, index_type column, const float *panel,
+                  const float *ahead) {
+    if constexpr (Rows > 1) {
+        if (rows < Rows) return gemm_rows_of<Rows - 1, Vectors>(g, rows, pixel, column, panel, ahead);
+    }
+    gemm_tile<Rows, Vectors>(g, pixel, column, panel, ahead);
+}
+
+/// A panel for all pixels: it is read from the first-level cache but for the first tile. Meanwhile the next panel is fetched, a
+/// part with each tile: left to the hardware, it arrives while the first tile waits, which costs a large network 4% of its time.
+template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column, const float *panel) {
+    const index_type panel_floats = g.segments * g.segment * Vectors * vec::lanes;
+    const float *ahead = panel + panel_floats;
+    // Tiles of nearly equal height: 8 rows of remainder as 4 + 4 keep the multiply-add units busy, as 6 + 2 they would not.
+    index_type tiles = (g.pixels + gemm_rows - 1) / gemm_rows;
+    for (index_type pixel = 0; tiles > 0; --tiles) {
+        const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;
+        gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
+        pixel += rows;
+        ahead += g.segment / 4 * channel_padding;
+        if (ahead >= panel + 2 * panel_floats) ahead = panel;
+    }
+    if (g.act != activation::none) gemm_activate<Vectors>(g, column);
+}
+
+/// The panel of `vectors` <= Vectors registers. Columns are padded, so a panel narrower than the others ends where a multiple of
+/// channel_padding does.
+template <int Vectors> void gemm_vectors_of(const gemm_args &g, index_type vectors, index_type column, const float *panel) {
+    constexpr int padding = static_cast<int>(channel_padding / vec::lanes);
+    if constexpr (Vectors > padding) {
+        if (vectors < Vectors) return gemm_vectors_of<Vectors - padding>(g, vectors, column, panel);
+    }
+    gemm_panel_of<Vectors>(g, column, panel);
+}
+
+inline void gemm(const gemm_args &g) {
+    constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
+    const index_type depth = g.segments * g.segment;
+    for (index_type column = g.column_begin; column < g.column_end; column += g.panel) {
+        const index_type width = std::min(g.panel, g.columns - column);
+        gemm_vectors_of<widest>(g, width / vec::lanes, column, g.weights + column * depth);
+    }
+}

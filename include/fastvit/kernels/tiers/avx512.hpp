@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// The AVX-512 tier: sixteen floats in a 512-bit register, thirty-two registers.
+#pragma once
+
+#include "fastvit/kernels/tiers/prelude.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")
+#endif
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::avx512 {
+
+inline constexpr std::string_view tier_name = "avx512";
+
+// 8 x 3 accumulators, 3 weights and 1 activation are 28 of the 32 registers. Panels of 48 where they fit without a remainder
+// (48, 96, 144, 192, 288, 576, ... : the T variants and their hidden maps), else of 32.
+inline constexpr index_type gemm_rows = 8;
+constexpr index_type gemm_panel(index_type columns) { return columns % 48 == 0 ? 48 : 32; }
+
+// 2 rows x 8 columns of accumulators, 7 weights (a whole tap row) and 1 input are 24 registers.
+inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;
+
+struct vec {
+    static constexpr index_type lanes = 16;
+    __m512 v;
+
+    static vec load(const float *p) { return {_mm512_loadu_ps(p)}; }
+    static vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
+    void store(float *p) const { _mm512_storeu_ps(p, v); }
+};
+
+inline vec operator+(vec a, vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline vec operator-(vec a, vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline vec operator*(vec a, vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline vec operator/(vec a, vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+// With a mask of ones: GCC 12 takes the undefined operand of the plain forms for a use of an uninitialised variable (its bug
+// 105593).
+inline constexpr __mmask16 all = 0xFFFF;
+inline vec min(vec a, vec b) { return {_mm512_maskz_min_ps(all, a.v, b.v)}; }
+inline vec max(vec a, vec b) { return {_mm512_maskz_max_ps(all, a.v, b.v)}; }
+inline vec fma(vec a, vec b, vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline void accumulate(vec &c, vec a, vec b) {
+#if defined(__clang__)
+    c = fma(a, b, c);
+#else // GCC 12 picks the form that overwrites a factor for some steps of an unrolled loop, then moves and spills registers
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(c.v) : "v"(a.v), "v"(b.v));
+#endif
+}
+inline vec negative_absolute(vec a) { return {_mm512_maskz_or_ps(all, a.v, _mm512_set1_ps(-0.0F))}; }
+inline vec round_to_even(vec a) { return {_mm512_maskz_roundscale_ps(all, a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline vec exp2_of_integer(vec a) {
+    const __m512i exponent = _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, a.v), _mm512_set1_epi32(127));
+    return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(all, exponent, 23))};
+}
+inline void interleave(vec a, vec b, vec &first, vec &second) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    first.v = _mm512_permutex2var_ps(a.v, low, b.v);
+    second.v = _mm512_permutex2var_ps(a.v, high, b.v);
+}
+
+#include "fastvit/kernels/tiers/bodies.inl"
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels::avx512
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

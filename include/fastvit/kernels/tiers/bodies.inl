@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// The kernel bodies of a tier and their table. See prelude.hpp for what stands around this file.
+
+// Each uses what the ones before it define.
+// clang-format off
+#include "fastvit/kernels/elementwise/math.inl"
+#include "fastvit/kernels/gemm/body.inl"
+#include "fastvit/kernels/depthwise/body.inl"
+#include "fastvit/kernels/elementwise/body.inl"
+#include "fastvit/kernels/attention/body.inl"
+// clang-format on
+
+inline constexpr kernel_table table{
+    .name = tier_name,
+    .lanes = vec::lanes,
+    .gemm_panel = gemm_panel,
+    .gemm = gemm,
+    .depthwise = depthwise,
+    .affine = affine,
+    .sum = sum,
+    .layer_norm = layer_norm,
+    .attention = attention,
+};

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// What the kernel bodies need around them: the bodies themselves include nothing, because each tier includes them again inside
+// its own namespace and target region.
+//
+// A tier is a header of kernels/tiers that opens a namespace and, where the instructions are not in the baseline, a target
+// region; that defines tier_name, gemm_rows, gemm_panel(), the shape of the depthwise tile, and `vec` with its operations; and
+// that then includes kernels/tiers/bodies.inl. The operations:
+//
+//     vec::lanes  vec::load(p)  vec::broadcast(x)  v.store(p)      any alignment
+//     a + b  a - b  a * b  a / b  min(a, b)  max(a, b)             element by element
+//     fma(a, b, c)             a * b + c, rounded once where the machine can
+//     accumulate(c, a, b)      c = fma(a, b, c), in c's own register
+//     negative_absolute(a)     -|a|
+//     round_to_even(a)         the nearest integer, halves to even
+//     exp2_of_integer(a)       2^a for integral a in [-126, 127]
+//     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
+#pragma once
+
+#include "fastvit/kernels/contract.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#if defined(__has_feature)
+#define FASTVIT_HAS_FEATURE(x) __has_feature(x)
+#else
+#define FASTVIT_HAS_FEATURE(x) 0
+#endif
+// FASTVIT_UNROLL: GCC leaves loops over accumulators rolled at -O2, which puts them into memory. Under a sanitizer each access is
+// many instructions, and unrolled they take the compiler minutes, for a program that is not meant to be fast.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || FASTVIT_HAS_FEATURE(address_sanitizer) ||                   \
+    FASTVIT_HAS_FEATURE(thread_sanitizer)
+#define FASTVIT_UNROLL
+#elif defined(__clang__)
+#define FASTVIT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define FASTVIT_UNROLL _Pragma("GCC unroll 64")
+#endif
+#define FASTVIT_INLINE_LAMBDA __attribute__((always_inline))
+#define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
+// The value passes through unchanged, but the optimiser cannot see what it is.
+#define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))
+// What was read from memory is read again, instead of being kept in a register that others need more.
+#define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// Layers with packed weights, and one that runs any of the network's convolutions from map to map.
+#pragma once
+
+#include "fastvit/kernels/pack.hpp"
+#include "fastvit/parts/weights.hpp"
+#include "fastvit/reparam/fold.hpp"
+#include "fastvit/runtime/context.hpp"
+
+#include <variant>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+
+using kernels::activation;
+
+/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
+inline kernels::packed_gemm pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
+                                           const tensor<float> &bias) {
+    const index_type in = kernel.dim(1);
+    const float *const w = kernel.data(), *const b = bias.data();
+    return kernels::pack_gemm(
+        target, in, kernel.dim(0), [&](index_type row, index_type column) { return w[column * in + row]; },
+        [&](index_type column) { return b[column]; });
+}
+
+/// The arguments of a whole packed matrix over `pixels` pixels.
+inline kernels::gemm_args gemm_over(const kernels::packed_gemm &w, const float *const *a, float *const *c, index_type pixels,
+                                    activation act = activation::none) {
+    return {.a = a,
+            .pixels = pixels,
+            .segment = w.rows,
+            .weights = w.weights.data(),
+            .panel = w.panel,
+            .bias = w.bias.data(),
+            .c = c,
+            .columns = w.columns,
+            .column_end = w.columns,
+            .act = act};
+}
+
+/// The arguments of a depthwise convolution for a tile of the output. The input's halo is at least kernel / 2.
+inline kernels::depthwise_args depthwise_over(const kernels::packed_depthwise &w, const map &in, const tile &t, float *out,
+                                              index_type out_pixel, index_type out_row) {
+    const index_type pad = w.kernel / 2;
+    return {.in = in.at(t.image, t.y * w.stride - pad, t.x * w.stride - pad),
+            .in_pixel = in.pixel_stride,
+            .in_row = in.row_stride,
+            .out = out,
+            .out_pixel = out_pixel,
+            .out_row = out_row,
+            .rows = t.rows,
+            .columns = t.columns,
+            .in_channels = w.in_channels,
+            .out_channels = w.out_channels,
+            .kernel = w.kernel,
+            .stride = w.stride,
+            .multiplier = w.multiplier,
+            .weights = w.weights.data()};
+}
+
+/// Pixels of a tile whose maps, `floats` for each pixel, take about 192 KB: they and the weights that stream past them fit the
+/// second-level cache (512 KB on Zen 3, 1 MB and more on newer machines).
+constexpr index_type tile_pixels_for(index_type floats) noexcept {
+    return std::clamp<index_type>(192 * 1024 / 4 / std::max<index_type>(floats, 1), 48, kernels::gemm_max_pixels);
+}
+
+/// A pointwise layer over a whole map, of the same or another layout.
+inline void run_pointwise(const context &c, const kernels::packed_gemm &w, const map &in, const map &out,
+                          activation act = activation::none, const map *residual = nullptr) {
+    const tiling tiles(out.size, tile_pixels_for(in.pixel_stride + out.pixel_stride), c.workers);
+    c.parallel(tiles.count(), [&](index_type i, int) {
+        const float *a[kernels::gemm_max_pixels], *r[kernels::gemm_max_pixels];
+        float *to[kernels::gemm_max_pixels];
+        const tile t = tiles[i];
+        tile_pixels(in, t, a);
+        tile_pixels(out, t, to);
+        kernels::gemm_args g = gemm_over(w, a, to, t.pixels(), act);
+        if (residual) {
+            tile_pixels(*residual, t, r);
+            g.residual = r;
+        }
+        c.kernels.gemm(g);
+    });
+}
+
+/// Any convolution of the network, in whichever kernel computes it.
+class conv {
+  public:
+    conv() = default;
+    conv(const kernels::weight_target &target, const weights::conv_shape &dims, const weights::conv &w) : dims_(dims) {
+        const index_type taps = dims.kernel * dims.kernel, in = dims.in;
+        const float *const k = w.kernel.data(), *const b = w.bias.data();
+        const auto bias = [&](index_type o) { return b ? b[o] : 0.0F; };
+        if (dims.depthwise)
+            packed_ = kernels::pack_depthwise(
+                target, in, dims.multiplier(), dims.kernel, dims.stride,
+                [&](index_type o, index_type tap) { return k[o * taps + tap]; }, bias);
+        else // rows in the order in which the window's pixels lie in memory: y, x, channel
+            packed_ = kernels::pack_gemm(
+                target, taps * in, dims.out,
+                [&](index_type row, index_type o) { return k[(o * in + row % in) * taps + row / in]; }, bias);
+    }
+
+    const weights::conv_shape &dims() const noexcept { return dims_; }
+    extent output(const extent &in) const noexcept {
+        return dims_.stride == 2 ? in.halved(dims_.out) : in.with_channels(dims_.out);
+    }
+    const kernels::packed_gemm &matrix() const { return std::get<kernels::packed_gemm>(packed_); }
+    const kernels::packed_depthwise &depthwise() const { return std::get<kernels::packed_depthwise>(packed_); }
+
+    /// `out` has the extent output(in.size); the halo of `in` is at least kernel / 2. A dense kernel over 1 needs an input whose
+    /// pixels lie without padding (pixel_stride = channels).
+    void run(const context &c, const map &in, const map &out, activation act = activation::none) const {
+        if (dims_.depthwise) return run_depthwise(c, in, out);
+        if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, act);
+        const tiling tiles(out.size, tile_pixels_for(out.pixel_stride + in.pixel_stride), c.workers);
+        c.parallel(tiles.count(), [&](index_type i, int) {
+            float *to[kernels::gemm_max_pixels];
+            tile_pixels(out, tiles[i], to);
+            run_dense(c, in, tiles[i], to, act);
+        });
+    }
+
+    /// A dense convolution for one tile of the output, whose pixels go to `out`.
+    void run_dense(const context &c, const map &in, const tile &t, float *const *out, activation act) const {
+        const float *a[kernels::gemm_max_pixels]; // the top left pixel under each output's window
+        const index_type pad = dims_.kernel / 2;
+        for (index_type y = 0; y < t.rows; ++y)
+            for (index_type x = 0; x < t.columns; ++x)
+                a[y * t.columns + x] = in.at(t.image, (t.y + y) * dims_.stride - pad, (t.x + x) * dims_.stride - pad);
+        kernels::gemm_args g = gemm_over(matrix(), a, out, t.pixels(), act);
+        g.segments = dims_.kernel;
+        g.segment = dims_.kernel * dims_.in;
+        g.segment_stride = in.row_stride;
+        c.kernels.gemm(g);
+    }
+
+  private:
+    void run_depthwise(const context &c, const map &in, const map &out) const {
+        // The input rows that a band reads are about as many as stay in the second-level cache.
+        const index_type rows =
+            std::max<index_type>(2, tile_pixels_for(in.pixel_stride) / std::max<index_type>(1, out.size.width));
+        const tiling bands = tiling::bands(out.size, rows, c.workers);
+        c.parallel(bands.count(), [&](index_type i, int) {
+            const tile t = bands[i];
+            c.kernels.depthwise(depthwise_over(depthwise(), in, t, out.at(t.image, t.y, 0), out.pixel_stride, out.row_stride));
+        });
+    }
+
+    weights::conv_shape dims_;
+    std::variant<kernels::packed_gemm, kernels::packed_depthwise> packed_;
+};
+
+/// Scale and shift of each channel, padded with zeros: a BatchNorm of the train-time graph, or a layer scale.
+class channel_affine {
+  public:
+    channel_affine() = default;
+    explicit channel_affine(const weights::batch_norm &bn) : channel_affine(reparam::to_affine(bn)) {}
+    explicit channel_affine(const reparam::affine &a)
+        : scale_(kernels::padded_channels(a.scale.size())), shift_(kernels::padded_channels(a.scale.size())) {
+        for (index_type c = 0; c < a.scale.size(); ++c) {
+            scale_.data()[c] = static_cast<float>(a.scale(c));
+            shift_.data()[c] = static_cast<float>(a.shift(c));
+        }
+    }
+    /// x * sign * scale.
+    explicit channel_affine(const tensor<float> &scale, float sign = 1)
+        : scale_(kernels::padded_channels(scale.count())), shift_(kernels::padded_channels(scale.count())) {
+        for (index_type c = 0; c < scale.count(); ++c) scale_.data()[c] = sign * scale.data()[c];
+    }
+
+    const float *scale() const noexcept { return scale_.data(); }
+    const float *shift() const noexcept { return shift_.data(); }
+
+    /// y = act(x * scale + shift), or y += that.
+    void run(const context &c, const map &x, const map &y, bool accumulate = false, activation act = activation::none) const {
+        run_affine(c, x, y, scale(), 0, shift(), accumulate, act);
+    }
+
+    /// The same with a scale for each image, `image_scale` floats apart.
+    static void run_affine(const context &c, const map &x, const map &y, const float *scale, index_type image_scale,
+                           const float *shift, bool accumulate, activation act) {
+        const index_type rows = x.size.height;
+        c.parallel(x.size.images * rows, [&](index_type i, int) {
+            const index_type n = i / rows;
+            c.kernels.affine({.x = x.at(n, i % rows, 0),
+                              .x_pixel = x.pixel_stride,
+                              .y = y.at(n, i % rows, 0),
+                              .y_pixel = y.pixel_stride,
+                              .pixels = x.size.width,
+                              .channels = x.channels(),
+                              .scale = scale + n * image_scale,
+                              .shift = shift,
+                              .accumulate = accumulate,
+                              .act = act});
+        });
+    }
+
+  private:
+    kernels::float_buffer scale_, shift_;
+};
+
+}}} // namespace fastvit::FASTVIT_ABI::nn

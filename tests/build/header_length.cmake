@@ -1,0 +1,17 @@
+# A header does one thing; 600 lines is where one certainly does two.
+set(longest 600)
+file(GLOB_RECURSE headers ${CMAKE_CURRENT_LIST_DIR}/../../include/*.hpp ${CMAKE_CURRENT_LIST_DIR}/../../include/*.inl)
+foreach(header IN LISTS headers)
+    # Counts the newlines: CMake's own lists of lines split at semicolons and join at brackets.
+    file(READ ${header} text)
+    string(REGEX REPLACE "[^\n]+" "" newlines "${text}")
+    string(LENGTH "${newlines}" lines)
+    if(lines GREATER longest)
+        message(SEND_ERROR "${header}: ${lines} lines, at most ${longest} are allowed")
+    endif()
+endforeach()
+list(LENGTH headers count)
+if(count EQUAL 0)
+    message(SEND_ERROR "no header found")
+endif()
+message("${count} headers looked at")

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// The bundled model on 300 held-out pictures, beside PyTorch's answers to the same pictures.
+// Labels: slow
+#include "fastvit/bundled.hpp"
+#include "fastvit/checkpoint/convert.hpp"
+#include "fastvit/model.hpp"
+
+#include "image_file.hpp"
+#include "support/io_test_files.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace fastvit;
+using fastvit::index_type;
+
+// The pictures as the network takes them, what was drawn, and PyTorch's logits. tools/shapes/make_test_data.py makes the file.
+struct held_out_pictures {
+    tensor<float> images, logits;
+    std::vector<index_type> labels;
+
+    index_type count() const { return images.dim(0); }
+};
+
+std::vector<std::int64_t> integers(const io::checkpoint &file, std::string_view name) {
+    const io::stored_tensor *const stored = file.find(name);
+    if (!stored) throw error(error_kind::missing_tensor, {.problem = "missing", .tensor = std::string(name)});
+    std::vector<std::int64_t> values(stored->bytes.size() / sizeof(std::int64_t));
+    std::memcpy(values.data(), stored->bytes.data(), stored->bytes.size());
+    return values;
+}
+
+const held_out_pictures &held_out() {
+    static const held_out_pictures pictures = [] {
+        const auto file = io::checkpoint::open(std::filesystem::path(FASTVIT_TEST_DATA) / "shapes_heldout.safetensors");
+        const std::vector<std::int64_t> offsets = integers(file, "png_offsets"), labels = integers(file, "labels");
+        const auto png = file.find("png_bytes")->bytes;
+        held_out_pictures all;
+        all.labels.assign(labels.begin(), labels.end());
+        all.logits = io::read_float(*file.find("logits_torch"));
+        const preprocessing how = bundled_preprocessing();
+        const auto count = static_cast<index_type>(labels.size());
+        all.images = tensor<float>({count, 3, how.height, how.width});
+        for (index_type i = 0; i < count; ++i) {
+            const auto bytes = png.subspan(offsets[i], offsets[i + 1] - offsets[i]);
+            const examples::picture picture =
+                examples::decode_picture({reinterpret_cast<const std::uint8_t *>(bytes.data()), bytes.size()});
+            const tensor<float> image = preprocess(picture.view(), how);
+            std::copy(image.span().begin(), image.span().end(), all.images.data() + i * image.span().size());
+        }
+        return all;
+    }();
+    return pictures;
+}
+
+// Logits of all pictures, in batches of 50.
+tensor<float> predict(const model &net, const held_out_pictures &pictures) {
+    thread_pool threads;
+    workspace space(threads);
+    constexpr index_type batch = 50;
+    const index_type classes = net.net().classes, floats = pictures.images.count() / pictures.count();
+    tensor<float> logits({pictures.count(), classes}), some({batch, 3, pictures.images.dim(2), pictures.images.dim(3)});
+    for (index_type first = 0; first < pictures.count(); first += batch) {
+        std::copy_n(pictures.images.data() + first * floats, batch * floats, some.data());
+        const auto out = net.forward(some, space).logits.span();
+        std::copy(out.begin(), out.end(), logits.data() + first * classes);
+    }
+    return logits;
+}
+
+index_type answer(const tensor<float> &logits, index_type picture) {
+    const index_type classes = logits.dim(1);
+    const float *const row = logits.data() + picture * classes;
+    return std::max_element(row, row + classes) - row;
+}
+
+double accuracy(const tensor<float> &logits, const held_out_pictures &pictures) {
+    index_type right = 0;
+    for (index_type i = 0; i < pictures.count(); ++i) right += answer(logits, i) == pictures.labels[i];
+    return static_cast<double>(right) / static_cast<double>(pictures.count());
+}
+
+struct way {
+    graph form;
+    std::string isa;
+};
+
+std::vector<way> all_ways() {
+    std::vector<way> ways;
+    for (const isa_tier &tier : isa_tiers())
+        if (tier.supported)
+            for (const graph form : {graph::train_time, graph::folded}) ways.push_back({form, std::string(tier.kernels->name)});
+    return ways;
+}
+
+class shapes_test : public testing::TestWithParam<way> {};
+INSTANTIATE_TEST_SUITE_P(bundled, shapes_test, testing::ValuesIn(all_ways()),
+                         [](const auto &i) { return (i.param.form == graph::folded ? "folded_" : "train_time_") + i.param.isa; });
+
+TEST_P(shapes_test, answers_as_pytorch_does) {
+    const held_out_pictures &pictures = held_out();
+    ASSERT_EQ(pictures.count(), 300);
+    const model net = model::open(bundled_model_path(), {.form = GetParam().form, .isa = GetParam().isa});
+    EXPECT_EQ(net.isa(), GetParam().isa);
+    const tensor<float> logits = predict(net, pictures);
+    EXPECT_GE(accuracy(logits, pictures), 0.97);
+    const index_type classes = logits.dim(1);
+    for (index_type i = 0; i < pictures.count(); ++i) {
+        EXPECT_EQ(answer(logits, i), answer(pictures.logits, i)) << "picture " << i;
+        double difference = 0, largest = 0;
+        for (index_type c = 0; c < classes; ++c) {
+            const double expected = pictures.logits(i, c);
+            difference = std::max(difference, std::abs(logits(i, c) - expected));
+            largest = std::max(largest, std::abs(expected));
+        }
+        EXPECT_LE(difference, 1e-4 * largest) << "picture " << i;
+    }
+}
+
+class reduced_precision : public testing::TestWithParam<io::dtype> {};
+INSTANTIATE_TEST_SUITE_P(bundled, reduced_precision, testing::Values(io::dtype::f16, io::dtype::bf16),
+                         [](const auto &i) { return std::string(io::to_string(i.param)); });
+
+TEST_P(reduced_precision, weights_answer_as_well) {
+    const io_test::temporary_directory directory;
+    const std::filesystem::path path = directory / "reduced.safetensors";
+    loading::save_converted(io::checkpoint::open(bundled_model_path()), path, GetParam());
+    EXPECT_LT(std::filesystem::file_size(path), 0.55 * static_cast<double>(std::filesystem::file_size(bundled_model_path())));
+    const held_out_pictures &pictures = held_out();
+    for (const graph form : {graph::train_time, graph::folded}) {
+        const tensor<float> logits = predict(model::open(path, {.form = form}), pictures);
+        index_type same = 0;
+        for (index_type i = 0; i < pictures.count(); ++i) same += answer(logits, i) == answer(pictures.logits, i);
+        std::cout << io::to_string(GetParam()) << (form == graph::folded ? ", folded: " : ", train-time: ")
+                  << accuracy(logits, pictures) << " right, " << same << " answers as with float32\n";
+        EXPECT_GE(accuracy(logits, pictures), 0.97);
+        EXPECT_GE(same, pictures.count() * 99 / 100);
+    }
+}
+
+TEST(bundled, model_and_labels_belong_together) {
+    const model net = model::open(bundled_model_path());
+    EXPECT_EQ(static_cast<index_type>(bundled_labels().size()), net.net().classes);
+    EXPECT_EQ(net.net().stages.back().mixer, token_mixer::attention);
+    EXPECT_LT(std::filesystem::file_size(bundled_model_path()), 3'000'000u);
+}
+
+} // namespace

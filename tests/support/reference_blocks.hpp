@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// What each block of the network computes with a checkpoint's weights, in plain loops: forward(x, weights) for every struct of
+// weights.hpp, by the train-time graph where the weights are in that form and by the one convolution where they are folded. And
+// random weights.
+#pragma once
+
+#include "fastvit/parts/weights.hpp"
+
+#include "support/reference.hpp"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace reference {
+
+namespace weights = fastvit::weights;
+
+template <class T> std::vector<T> values_of(const fastvit::tensor<float> &t) { return {t.span().begin(), t.span().end()}; }
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::batch_norm &w) {
+    return batch_norm(x, values_of<T>(w.weight), values_of<T>(w.bias), values_of<T>(w.running_mean), values_of<T>(w.running_var),
+                      static_cast<T>(weights::batch_norm::epsilon));
+}
+
+template <class T>
+maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const fastvit::tensor<float> &kernel,
+                const fastvit::tensor<float> &bias = {}) {
+    return conv(x, values_of<T>(kernel), values_of<T>(bias),
+                {.out = dims.out, .kernel = dims.kernel, .stride = dims.stride, .groups = dims.depthwise ? dims.in : 1});
+}
+template <class T> maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const weights::conv &w) {
+    return forward(x, dims, w.kernel, w.bias);
+}
+template <class T> maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const weights::conv_bn &w) {
+    return forward(forward(x, dims, w.kernel), w.bn);
+}
+
+/// A pointwise convolution with bias.
+template <class T> maps<T> forward(const maps<T> &x, const weights::conv &w) {
+    return forward(x, {.in = x.channels, .out = w.kernel.dim(0)}, w);
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::squeeze_excite &w) {
+    return squeeze_excite(x, values_of<T>(w.reduce.kernel), values_of<T>(w.reduce.bias), values_of<T>(w.expand.kernel),
+                          values_of<T>(w.expand.bias));
+}
+
+template <class T> maps<T> gelu_of(const maps<T> &x) { return apply(x, gelu<T>); }
+
+/// The sum of the branches, or the one convolution.
+template <class T> maps<T> forward_branches(const maps<T> &x, const weights::mobile_one &w) {
+    if (w.folded) return forward(x, w.dims, *w.folded);
+    weights::conv_shape point = w.dims;
+    point.kernel = 1;
+    maps<T> sum = forward(x, w.dims, w.convs.at(0));
+    for (std::size_t i = 1; i < w.convs.size(); ++i) sum = add(sum, forward(x, w.dims, w.convs[i]));
+    if (w.scale) sum = add(sum, forward(x, point, *w.scale));
+    if (w.identity) sum = add(sum, forward(x, *w.identity));
+    return sum;
+}
+template <class T> maps<T> forward_branches(const maps<T> &x, const weights::large_kernel &w) {
+    if (w.folded) return forward(x, w.dims, *w.folded);
+    weights::conv_shape three = w.dims;
+    three.kernel = 3;
+    return add(forward(x, w.dims, w.large.value()), forward(x, three, w.small.value()));
+}
+
+/// MobileOne block or large kernel: squeeze and excite of the branches' sum, before the activation.
+template <class T, class W>
+requires requires(const W &w) { w.attention; }
+maps<T> forward(const maps<T> &x, const W &w) {
+    const maps<T> sum = forward_branches(x, w);
+    return w.attention ? forward(sum, *w.attention) : sum;
+}
+
+template <class T> maps<T> forward(maps<T> x, const weights::stem &w) {
+    for (const weights::mobile_one &conv : w.convs) x = gelu_of(forward(x, conv));
+    return x;
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::patch_embed &w, bool large_kernel_gelu) {
+    const maps<T> spatial = forward(x, w.spatial);
+    return gelu_of(forward(large_kernel_gelu ? gelu_of(spatial) : spatial, w.pointwise));
+}
+
+/// x + layer_scale * (mixer(x) - norm(x)).
+template <class T> maps<T> forward(const maps<T> &x, const weights::rep_mixer &w) {
+    if (w.folded) return forward(x, {.in = w.channels, .out = w.channels, .kernel = 3, .depthwise = true}, *w.folded);
+    const maps<T> mixed = forward(x, w.mixer), normed = forward(x, w.norm);
+    const std::vector<T> scale = values_of<T>(w.layer_scale);
+    return map_like(x, [&](index_type n, index_type c, index_type i, index_type j) {
+        return x(n, c, i, j) + scale[c] * (mixed(n, c, i, j) - normed(n, c, i, j));
+    });
+}
+
+/// fc2(GELU(fc1(BN(depthwise 7 x 7)))).
+template <class T> maps<T> forward(const maps<T> &x, const weights::conv_ffn &w) {
+    const weights::conv_shape dims{.in = x.channels, .out = x.channels, .kernel = 7, .depthwise = true};
+    return forward(gelu_of(forward(forward(x, dims, w.spatial), w.fc1)), w.fc2);
+}
+
+template <class T> maps<T> add_scaled(const maps<T> &x, const fastvit::tensor<float> &scale, const maps<T> &y) {
+    return add(x, scale_channels(y, values_of<T>(scale)));
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::rep_mixer_block &w) {
+    const maps<T> t = forward(x, w.mixer);
+    return add_scaled(t, w.layer_scale, forward(t, w.ffn));
+}
+
+/// Heads of 32 channels over the pixels of each image: proj(softmax(q k^T / sqrt(32)) v).
+template <class T> maps<T> forward(const maps<T> &x, const weights::self_attention &w) {
+    constexpr index_type head = 32;
+    const index_type channels = x.channels, tokens = x.height * x.width;
+    const maps<T> qkv = forward(x, {.in = channels, .out = 3 * channels}, w.qkv);
+    maps<T> mixed(x.images, channels, x.height, x.width);
+    for (index_type n = 0; n < x.images; ++n) {
+        for (index_type first = 0; first < channels; first += head) {
+            const auto row = [&](index_type which, index_type t, T scale) {
+                std::vector<T> values(head);
+                for (index_type c = 0; c < head; ++c)
+                    values[c] = scale * qkv(n, which * channels + first + c, t / x.width, t % x.width);
+                return values;
+            };
+            std::vector<T> k, v;
+            for (index_type t = 0; t < tokens; ++t) {
+                for (const T value : row(1, t, 1)) k.push_back(value);
+                for (const T value : row(2, t, 1)) v.push_back(value);
+            }
+            for (index_type t = 0; t < tokens; ++t) {
+                const std::vector<T> out = attend(row(0, t, 1 / std::sqrt(T{head})), k, v);
+                for (index_type c = 0; c < head; ++c) mixed(n, first + c, t / x.width, t % x.width) = out[c];
+            }
+        }
+    }
+    return forward(mixed, w.proj);
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::layer_norm &w) {
+    return layer_norm(x, values_of<T>(w.weight), values_of<T>(w.bias), static_cast<T>(weights::layer_norm::epsilon));
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::attention_block &w) {
+    const maps<T> normed = std::visit([&](const auto &norm) { return forward(x, norm); }, w.norm);
+    const maps<T> t = add_scaled(x, w.layer_scale_1, forward(normed, w.mixer));
+    return add_scaled(t, w.layer_scale_2, forward(t, w.ffn));
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::position &w) {
+    const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
+    return w.folded ? forward(x, dims, *w.folded) : add(x, forward(x, dims, w.encoding.value()));
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const weights::head_conv &w) { return gelu_of(forward(x, w.conv)); }
+
+/// Fills weights that are described to it: the train-time form, of a size that keeps activations near 1.
+class random_archive final : public weights::archive {
+  public:
+    /// `branches`: of each MobileOne block.
+    explicit random_archive(random_source &random, index_type branches = 1) : random_(random), branches_(branches) {}
+
+    void tensor(std::string_view name, fastvit::tensor<float> &t, const fastvit::shape &dims) override {
+        if (name.ends_with("gamma"))
+            fill(t, dims, -1.5F, 1.5F); // layer scale
+        else if (dims.rank() > 1)
+            fill_kernel(t, dims);
+        else if (name == "weight")
+            fill(t, dims, 0.5F, 1.5F);
+        else
+            fill(t, dims, -0.5F, 0.5F);
+    }
+    void variance(std::string_view, fastvit::tensor<float> &t, const fastvit::shape &dims) override { fill(t, dims, 0.25F, 2); }
+    void counter(std::string_view) override {}
+    bool folded(const std::optional<weights::conv> &) const override { return false; }
+    // Asked of conv_kxk.1, conv_kxk.2, ...
+    bool present(std::string_view name, bool) const override {
+        return std::stol(std::string(name.substr(name.rfind('.') + 1))) < branches_;
+    }
+
+  private:
+    void fill(fastvit::tensor<float> &t, const fastvit::shape &dims, float low, float high) {
+        t = fastvit::tensor<float>(dims);
+        for (float &value : t.span()) value = random_(low, high);
+    }
+    // Of variance 1 / fan-in.
+    void fill_kernel(fastvit::tensor<float> &t, const fastvit::shape &dims) {
+        const float most = std::sqrt(3.0F / static_cast<float>(dims.count() / dims[0]));
+        fill(t, dims, -most, most);
+    }
+
+    random_source &random_;
+    index_type branches_;
+};
+
+/// Random weights of one block: `extent` is what describe() takes behind them.
+template <class W, class... Extent> W random_weights(random_source &random, index_type branches, const Extent &...extent) {
+    W w;
+    random_archive archive(random, branches);
+    describe(archive, w, extent...);
+    return w;
+}
+
+} // namespace reference

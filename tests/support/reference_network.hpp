@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// The whole network in double and plain loops: the oracle for networks that nobody has published.
+#pragma once
+
+#include "fastvit/architecture.hpp"
+#include "fastvit/checkpoint.hpp"
+#include "fastvit/checkpoint/archives.hpp"
+#include "fastvit/parts/weights.hpp"
+#include "fastvit/tensor.hpp"
+
+#include "support/reference_blocks.hpp"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace reference {
+
+/// All outputs under the names `stem`, `stage0` ..., `out0` ... (fork features), `final_conv`, `embedding` and `logits`, the last
+/// two N x C x 1 x 1.
+inline std::map<std::string, maps<double>> run_network(const fastvit::io::checkpoint &parameters,
+                                                       const fastvit::architecture &net,
+                                                       fastvit::tensor_view<const float> images) {
+    maps<double> x(images.dim(0), images.dim(1), images.dim(2), images.dim(3));
+    x.values.assign(images.span().begin(), images.span().end());
+    std::map<std::string, maps<double>> out;
+    // The mean of each channel; with a last layer, what that makes of them.
+    const auto pooled = [&](index_type channels, auto layer) {
+        maps<double> rows(x.images, channels, 1, 1);
+        for (index_type n = 0; n < x.images; ++n) {
+            const std::vector<double> row = layer(mean(x, n));
+            std::copy(row.begin(), row.end(), rows.values.begin() + n * channels);
+        }
+        return rows;
+    };
+    int stage = 0, fork_features = 0;
+    fastvit::loading::state_dict dict(parameters);
+    fastvit::loading::reader reader(dict);
+    weights::for_each_part(reader, net, [&]<class Part>(const Part &part, const auto &) {
+        if constexpr (std::is_same_v<Part, weights::linear>) {
+            out.emplace("logits", pooled(net.classes, [&](const std::vector<double> &row) {
+                            return linear(row, values_of<double>(part.weight), values_of<double>(part.bias));
+                        }));
+        } else if constexpr (std::is_same_v<Part, weights::patch_embed>) {
+            x = forward(x, part, net.large_kernel_gelu);
+            ++stage;
+        } else if constexpr (std::is_same_v<Part, weights::batch_norm>) {
+            out.emplace("out" + std::to_string(fork_features++), forward(x, part));
+        } else {
+            x = forward(x, part);
+            // A stage's last block has the last word.
+            out.insert_or_assign(std::is_same_v<Part, weights::stem>        ? "stem"
+                                 : std::is_same_v<Part, weights::head_conv> ? "final_conv"
+                                                                            : "stage" + std::to_string(stage),
+                                 x);
+        }
+    });
+    out.emplace("embedding", pooled(x.channels, [](const std::vector<double> &row) { return row; }));
+    return out;
+}
+
+} // namespace reference
