@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What every header needs: the language check and the inline namespace that everything lives in.
+// What every header needs: the language check, the two forms of the library, and the inline namespace that everything lives in.
 #pragma once
 
 #include "fastvit/version.hpp"
@@ -13,24 +13,120 @@
 #error "fastvit needs GCC 12 or newer, or Clang 14 or newer"
 #endif
 
-// Two translation units compiled with different -m flags emit different machine code for the same inline function, and the linker
-// keeps either one. An inline namespace named after the version and the baseline gives each its own symbols, so that mixing them
-// is safe, and passing a type between them is a link error instead of a crash.
-#if defined(__AVX512F__)
-#define FASTVIT_BASELINE avx512
-#elif defined(__AVX2__)
-#define FASTVIT_BASELINE avx2
-#elif defined(__AVX__)
-#define FASTVIT_BASELINE avx
-#elif defined(__SSE4_1__)
-#define FASTVIT_BASELINE sse4
+// The two forms. Header-only, the default: every function is inline. Compiled, with FASTVIT_COMPILED defined in all of a
+// program's units: the public headers only declare, and one unit, fastvit/source.cpp, defines (CMake's target fastvit::compiled
+// does both).
+#if defined(FASTVIT_COMPILED)
+#define FASTVIT_FUNCTION
 #else
-#define FASTVIT_BASELINE base
+#define FASTVIT_FUNCTION inline
 #endif
 
-#define FASTVIT_JOIN_(major, minor, baseline) v##major##_##minor##_##baseline
-#define FASTVIT_JOIN(major, minor, baseline) FASTVIT_JOIN_(major, minor, baseline)
-#define FASTVIT_ABI FASTVIT_JOIN(FASTVIT_VERSION_MAJOR, FASTVIT_VERSION_MINOR, FASTVIT_BASELINE)
+// Units compiled with different flags emit different machine code for the same inline function, and the linker keeps either one.
+// So in the header-only form the inline namespace is named after the version and the flags that change the code: each unit has
+// its own functions, and passing a type between two of them is a link error instead of a crash. In the compiled form there is one
+// definition of each function, whatever its callers are compiled with.
+#if defined(FASTVIT_COMPILED)
+#define FASTVIT_ABI_FLAGS _compiled
+#else
+#if defined(__SSE3__)
+#define FASTVIT_ABI_SSE3 _sse3
+#else
+#define FASTVIT_ABI_SSE3
+#endif
+#if defined(__SSSE3__)
+#define FASTVIT_ABI_SSSE3 _ssse3
+#else
+#define FASTVIT_ABI_SSSE3
+#endif
+#if defined(__SSE4_1__)
+#define FASTVIT_ABI_SSE4_1 _sse41
+#else
+#define FASTVIT_ABI_SSE4_1
+#endif
+#if defined(__SSE4_2__)
+#define FASTVIT_ABI_SSE4_2 _sse42
+#else
+#define FASTVIT_ABI_SSE4_2
+#endif
+#if defined(__AVX__)
+#define FASTVIT_ABI_AVX _avx
+#else
+#define FASTVIT_ABI_AVX
+#endif
+#if defined(__AVX2__)
+#define FASTVIT_ABI_AVX2 _avx2
+#else
+#define FASTVIT_ABI_AVX2
+#endif
+#if defined(__FMA__)
+#define FASTVIT_ABI_FMA _fma
+#else
+#define FASTVIT_ABI_FMA
+#endif
+#if defined(__F16C__)
+#define FASTVIT_ABI_F16C _f16c
+#else
+#define FASTVIT_ABI_F16C
+#endif
+#if defined(__BMI2__)
+#define FASTVIT_ABI_BMI2 _bmi2
+#else
+#define FASTVIT_ABI_BMI2
+#endif
+#if defined(__AVX512F__)
+#define FASTVIT_ABI_AVX512F _avx512f
+#else
+#define FASTVIT_ABI_AVX512F
+#endif
+#if defined(__AVX512BW__)
+#define FASTVIT_ABI_AVX512BW _bw
+#else
+#define FASTVIT_ABI_AVX512BW
+#endif
+#if defined(__AVX512DQ__)
+#define FASTVIT_ABI_AVX512DQ _dq
+#else
+#define FASTVIT_ABI_AVX512DQ
+#endif
+#if defined(__AVX512VL__)
+#define FASTVIT_ABI_AVX512VL _vl
+#else
+#define FASTVIT_ABI_AVX512VL
+#endif
+#if defined(__AVX512VNNI__)
+#define FASTVIT_ABI_AVX512VNNI _vnni
+#else
+#define FASTVIT_ABI_AVX512VNNI
+#endif
+#if defined(__AVX512BF16__)
+#define FASTVIT_ABI_AVX512BF16 _bf16
+#else
+#define FASTVIT_ABI_AVX512BF16
+#endif
+#if defined(__AVX512FP16__)
+#define FASTVIT_ABI_AVX512FP16 _fp16
+#else
+#define FASTVIT_ABI_AVX512FP16
+#endif
+#if defined(__FAST_MATH__)
+#define FASTVIT_ABI_FAST_MATH _fast
+#else
+#define FASTVIT_ABI_FAST_MATH
+#endif
+// Pasted, not listed: a name is one token.
+#define FASTVIT_PASTE_FLAGS_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) a##b##c##d##e##f##g##h##i##j##k##l##m##n##o##p##q
+#define FASTVIT_PASTE_FLAGS(...) FASTVIT_PASTE_FLAGS_(__VA_ARGS__)
+#define FASTVIT_ABI_FLAGS                                                                                                        \
+    FASTVIT_PASTE_FLAGS(FASTVIT_ABI_SSE3, FASTVIT_ABI_SSSE3, FASTVIT_ABI_SSE4_1, FASTVIT_ABI_SSE4_2, FASTVIT_ABI_AVX,            \
+                        FASTVIT_ABI_AVX2, FASTVIT_ABI_FMA, FASTVIT_ABI_F16C, FASTVIT_ABI_BMI2, FASTVIT_ABI_AVX512F,              \
+                        FASTVIT_ABI_AVX512BW, FASTVIT_ABI_AVX512DQ, FASTVIT_ABI_AVX512VL, FASTVIT_ABI_AVX512VNNI,                \
+                        FASTVIT_ABI_AVX512BF16, FASTVIT_ABI_AVX512FP16, FASTVIT_ABI_FAST_MATH)
+#endif
+
+#define FASTVIT_PASTE_ABI_(major, minor, flags) v##major##_##minor##flags
+#define FASTVIT_PASTE_ABI(major, minor, flags) FASTVIT_PASTE_ABI_(major, minor, flags)
+#define FASTVIT_ABI FASTVIT_PASTE_ABI(FASTVIT_VERSION_MAJOR, FASTVIT_VERSION_MINOR, FASTVIT_ABI_FLAGS)
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
