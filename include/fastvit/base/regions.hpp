@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Regions of a header whose machine code does not follow the flags of the unit that includes it: floating point that stays exact,
+// and instructions beyond the baseline. Both may be opened at file or namespace scope only, outside extern "C".
+//
+// FASTVIT_STRICT_MATH_BEGIN ... FASTVIT_STRICT_MATH_END
+//     Each operation is rounded by itself, in the order written: no contraction to fused multiply-adds, no reassociation, no
+//     reciprocals for divisions, NaN and infinity as IEEE 754 has them, also under -ffast-math. Where a fused multiply-add is
+//     wanted, it is written.
+//
+//     Holds for what is written inside, templates and lambdas too, wherever they are instantiated. It does not hold for what is
+//     called: std::max, std::sqrt, std::abs and std::accumulate of floating-point numbers belong to the flags. Inside a region
+//     write the comparison or the loop, or call __builtin_sqrt and __builtin_fabs.
+//
+// FASTVIT_TARGET_BEGIN("avx2,fma") ... FASTVIT_TARGET_END
+//     A strict region whose code may use these instruction sets.
+#pragma once
+
+#define FASTVIT_PRAGMA(...) _Pragma(#__VA_ARGS__)
+
+#if !defined(__clang__)
+
+// GCC inlines no function of a region into code outside, so the flags outside cannot reach it.
+#define FASTVIT_STRICT_MATH_BEGIN FASTVIT_PRAGMA(GCC push_options) FASTVIT_PRAGMA(GCC optimize("no-fast-math,fp-contract=off"))
+#define FASTVIT_STRICT_MATH_END FASTVIT_PRAGMA(GCC pop_options)
+#define FASTVIT_TARGET_BEGIN(features) FASTVIT_STRICT_MATH_BEGIN FASTVIT_PRAGMA(GCC target(features))
+#define FASTVIT_TARGET_END FASTVIT_STRICT_MATH_END
+
+#else
+
+// Before 15, Clang has float_control on x86 only.
+#if defined(__x86_64__) || __clang_major__ >= 15
+#define FASTVIT_PRECISE_BEGIN FASTVIT_PRAGMA(float_control(precise, on, push)) FASTVIT_PRAGMA(clang fp contract(off))
+#define FASTVIT_PRECISE_END FASTVIT_PRAGMA(float_control(pop))
+#else
+#define FASTVIT_PRECISE_BEGIN
+#define FASTVIT_PRECISE_END
+#endif
+// Under -ffast-math Clang's code generator fuses every product with the sum that follows, whatever the function says; only
+// operations that may trap are left alone.
+#if defined(__FAST_MATH__)
+#define FASTVIT_STRICT_MATH_BEGIN FASTVIT_PRECISE_BEGIN FASTVIT_PRAGMA(STDC FENV_ACCESS ON)
+#else
+#define FASTVIT_STRICT_MATH_BEGIN FASTVIT_PRECISE_BEGIN
+#endif
+#define FASTVIT_STRICT_MATH_END FASTVIT_PRECISE_END
+// Kernels fuse all that can be fused themselves, and must stay fast under -ffast-math.
+#define FASTVIT_TARGET_BEGIN(features)                                                                                           \
+    FASTVIT_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) FASTVIT_PRECISE_BEGIN
+#define FASTVIT_TARGET_END FASTVIT_PRECISE_END FASTVIT_PRAGMA(clang attribute pop)
+
+#endif
