@@ -484,6 +484,16 @@ TEST_P(kernels, depthwise_of_every_number_of_channels) {
     });
 }
 
+// A file decides the widths of the stages and of the head, and their ratios are multipliers.
+TEST_P(kernels, depthwise_of_every_window_and_multiplier) {
+    for (const index_type kernel : {1, 3, 7})
+        for (const index_type stride : {1, 2})
+            for (index_type multiplier = 1; multiplier <= 64; ++multiplier)
+                for (const index_type channels : {random.integer(1, 15), 2 * random.integer(8, 12) + 1})
+                    expect_depthwise_right(random, tier(),
+                                           {kernel, stride, multiplier, random.integer(1, 3), random.integer(1, 9), channels});
+}
+
 // --- affine, sum, layer_norm ----------------------------------------------------------------------------------------------
 
 /// Pixels of padded channels with gaps of NaN; `channels` random numbers each, the padding zero.

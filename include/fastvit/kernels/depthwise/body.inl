@@ -121,15 +121,16 @@ inline void depthwise_any(const depthwise_args &d) {
     }
 }
 
+/// The windows with tiles of their own; all others are computed by depthwise_any().
 inline void depthwise(const depthwise_args &d) {
-    const index_type shape_code = d.kernel * 100 + d.stride * 10 + d.multiplier;
-    switch (shape_code) {
-    case 311: return depthwise_of<3, 1, 1>(d); // RepMixer
-    case 312: return depthwise_of<3, 1, 2>(d); // head
-    case 321: return depthwise_of<3, 2, 1>(d); // stem
-    case 711: return depthwise_of<7, 1, 1>(d); // ConvFFN, RepCPE
-    case 721: return depthwise_of<7, 2, 1>(d); // patch embedding
-    case 722: return depthwise_of<7, 2, 2>(d);
-    default: return depthwise_any(d);
-    }
+    const auto is = [&](index_type kernel, index_type stride, index_type multiplier) {
+        return d.kernel == kernel && d.stride == stride && d.multiplier == multiplier;
+    };
+    if (is(3, 1, 1)) return depthwise_of<3, 1, 1>(d); // RepMixer
+    if (is(3, 1, 2)) return depthwise_of<3, 1, 2>(d); // head
+    if (is(3, 2, 1)) return depthwise_of<3, 2, 1>(d); // stem
+    if (is(7, 1, 1)) return depthwise_of<7, 1, 1>(d); // ConvFFN, RepCPE
+    if (is(7, 2, 1)) return depthwise_of<7, 2, 1>(d); // patch embedding
+    if (is(7, 2, 2)) return depthwise_of<7, 2, 2>(d);
+    depthwise_any(d);
 }
