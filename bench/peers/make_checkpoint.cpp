@@ -16,7 +16,7 @@ namespace {
 
 void make(const std::string &variant, fastvit::index_type size, const char *checkpoint, const char *image) {
     const fastvit::architecture net = fastvit::published_architecture("fastvit_" + variant);
-    fastvit::io::checkpoint seeded = fastvit_test::seeded_checkpoint(net, fastvit::io::spelling::timm);
+    fastvit::checkpoint seeded = fastvit_test::seeded_checkpoint(net, fastvit::io::spelling::timm);
     seeded.set_metadata("variant", net.variant); // tells export_onnx.py of the MCi family
     fastvit::loading::save_folded(seeded, checkpoint);
     const fastvit::tensor<float> pixels = fastvit_test::seeded_input({1, net.in_channels, size, size});

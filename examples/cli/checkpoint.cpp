@@ -39,7 +39,7 @@ index_type count_folded(const std::vector<listed_tensor> &tensors) {
 
 std::string_view form_of(const contents &c) { return c.folded == 0 ? "train-time" : c.folded == c.blocks ? "folded" : "mixed"; }
 
-json tensor_list(const fastvit::io::checkpoint &source) {
+json tensor_list(const fastvit::checkpoint &source) {
     json list = json::array();
     for (const fastvit::io::stored_tensor &t : source.tensors())
         list.push_back(
@@ -53,7 +53,7 @@ json to_json(const kernel_report &kernels) {
     return {{"tiers", tiers}, {"runs", kernels.runs}, {"why", kernels.why}};
 }
 
-json to_json(const contents &c, const fastvit::io::checkpoint &source, index_type size) {
+json to_json(const contents &c, const fastvit::checkpoint &source, index_type size) {
     return {{"file", source.file()},
             {"variant", c.net.variant},
             {"spelling", to_string(c.spelling)},
@@ -79,7 +79,7 @@ std::string stages_of(const fastvit::architecture &net) {
     return blocks + "blocks of" + channels + " channels";
 }
 
-void print_text(std::ostream &out, const contents &c, const fastvit::io::checkpoint &source, index_type size) {
+void print_text(std::ostream &out, const contents &c, const fastvit::checkpoint &source, index_type size) {
     const std::string side = std::to_string(size);
     out << "file        " << printable(source.file()) << '\n';
     out << "variant     " << c.net.variant << ": " << stages_of(c.net) << '\n';
@@ -100,7 +100,7 @@ void print_text(std::ostream &out, const kernel_report &kernels) {
     out << '\n';
 }
 
-void print_tensors(std::ostream &out, const fastvit::io::checkpoint &source) {
+void print_tensors(std::ostream &out, const fastvit::checkpoint &source) {
     for (const fastvit::io::stored_tensor &t : source.tensors())
         out << printable(t.name) << ' ' << printable(t.type_name) << ' ' << t.dims.to_string() << '\n';
 }
@@ -111,7 +111,7 @@ std::filesystem::path path_of(const model_file &model) {
     return model ? std::filesystem::path(*model) : fastvit::bundled_model_path();
 }
 
-contents examine(const fastvit::io::checkpoint &source) {
+contents examine(const fastvit::checkpoint &source) {
     try {
         fastvit::loading::state_dict dict(source);
         contents c{.net = fastvit::loading::recognise(dict), .spelling = dict.names().source(), .prefix = dict.names().prefix()};
@@ -136,7 +136,7 @@ index_type usual_size(const model_file &model, const contents &c) {
 }
 
 int convert(const convert_options &options) {
-    const auto source = fastvit::io::checkpoint::open(options.model);
+    const auto source = fastvit::checkpoint::open(options.model);
     if (options.fold)
         fastvit::loading::save_folded(source, options.output, options.type);
     else
@@ -145,7 +145,7 @@ int convert(const convert_options &options) {
 }
 
 int info(const info_options &options) {
-    const auto source = fastvit::io::checkpoint::open(path_of(options.model));
+    const auto source = fastvit::checkpoint::open(path_of(options.model));
     const contents c = examine(source);
     const kernel_report kernels = report_kernels();
     const index_type size = options.size ? *options.size : usual_size(options.model, c);

@@ -28,7 +28,7 @@ struct contents {
 };
 
 /// Reads the whole checkpoint. Throws what loading a model throws.
-contents examine(const fastvit::io::checkpoint &source);
+contents examine(const fastvit::checkpoint &source);
 
 /// The side of the pictures that the model is used to.
 fastvit::index_type usual_size(const model_file &model, const contents &c);

@@ -30,7 +30,7 @@ using fastvit::index_type;
 using fastvit::output;
 
 fastvit::tensor<float> read_input(const std::string &path) {
-    const auto file = fastvit::io::checkpoint::open(path);
+    const auto file = fastvit::checkpoint::open(path);
     const fastvit::io::stored_tensor *const stored = file.find("input");
     if (!stored)
         throw error(error_kind::missing_tensor,
@@ -96,7 +96,7 @@ int run(const run_options &options) {
 int verify(const verify_options &options) {
     // Several times what float32 rounding makes of the deepest variant, and far below what any mistake makes.
     constexpr double allowed = 2e-5;
-    const auto source = fastvit::io::checkpoint::open(path_of(options.model));
+    const auto source = fastvit::checkpoint::open(path_of(options.model));
     const contents c = examine(source);
     if (c.folded == c.blocks)
         throw error(

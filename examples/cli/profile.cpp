@@ -113,7 +113,7 @@ void save_trace(const std::string &path, const std::vector<interval> &parts, con
         name_thread(1 + w, "worker " + std::to_string(w));
         add(tasks[w], 1 + w);
     }
-    fastvit::io::output_file file(path);
+    fastvit::platform::output_file file(path);
     const std::string text = json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump();
     file.write(std::as_bytes(std::span(text)));
     file.commit();

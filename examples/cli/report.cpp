@@ -116,7 +116,7 @@ void print_json(std::ostream &out, const std::vector<classified> &pictures) {
 }
 
 void save_html(const std::string &path, const std::string &heading, const std::vector<classified> &pictures) {
-    fastvit::io::output_file file(path);
+    fastvit::platform::output_file file(path);
     const auto write = [&](std::string_view text) { file.write(std::as_bytes(std::span(text))); };
     write(page_head);
     write("<h1>" + escape_html(heading) + "</h1>\n<p>" + escape_html(count_matches(pictures)) +

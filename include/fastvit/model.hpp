@@ -43,14 +43,14 @@ class workspace;
 /// own workspace. Copies share the weights.
 class model {
   public:
-    /// Reads, folds and packs the network of a checkpoint file (see io::checkpoint::open). Throws fastvit::error, which names the
+    /// Reads, folds and packs the network of a checkpoint file (see checkpoint::open). Throws fastvit::error, which names the
     /// file, the tensor, what was expected and what was found.
     static model open(const std::filesystem::path &path, const model_options &options = {}) {
-        return model(io::checkpoint::open(path), options);
+        return model(checkpoint::open(path), options);
     }
 
     /// The same from a checkpoint that is open. It is not needed afterwards.
-    explicit model(const io::checkpoint &source, const model_options &options = {}) {
+    explicit model(const checkpoint &source, const model_options &options = {}) {
         try {
             loading::state_dict dict(source);
             architecture net = loading::recognise(dict);

@@ -30,25 +30,25 @@ const std::filesystem::path checkpoints = data / "checkpoints";
 class convert_test : public testing::Test {
   protected:
     // Converts a checkpoint to the file `out` and opens that.
-    io::checkpoint converted(const io::checkpoint &source, dtype type = dtype::f32) {
+    checkpoint converted(const checkpoint &source, dtype type = dtype::f32) {
         loading::save_converted(source, directory / "out", type);
-        return io::checkpoint::open(directory / "out");
+        return checkpoint::open(directory / "out");
     }
-    io::checkpoint converted(const char *name, dtype type = dtype::f32) {
-        return converted(io::checkpoint::open(checkpoints / name), type);
+    checkpoint converted(const char *name, dtype type = dtype::f32) {
+        return converted(checkpoint::open(checkpoints / name), type);
     }
-    io::checkpoint converted(const file_of_tensors &file, dtype type = dtype::f32) { return converted(opened(file), type); }
+    checkpoint converted(const file_of_tensors &file, dtype type = dtype::f32) { return converted(opened(file), type); }
     // A file that was put together.
-    io::checkpoint opened(const file_of_tensors &file) {
+    checkpoint opened(const file_of_tensors &file) {
         io_test::write_file(directory / "in", file.bytes());
-        return io::checkpoint::open(directory / "in");
+        return checkpoint::open(directory / "in");
     }
 
     io_test::temporary_directory directory;
 };
 
 // The same names in the same order, types, shapes and bits, but for the order of the integers, which come first.
-void expect_same(const io::checkpoint &actual, const io::checkpoint &expected) {
+void expect_same(const checkpoint &actual, const checkpoint &expected) {
     EXPECT_EQ(list_of(file_of_tensors(actual)).text(), list_of(file_of_tensors(expected)).text());
     for (const io::stored_tensor &e : expected.tensors()) {
         const io::stored_tensor *const a = actual.find(e.name);
@@ -61,7 +61,7 @@ void expect_same(const io::checkpoint &actual, const io::checkpoint &expected) {
 TEST_F(convert_test, keeps_every_bit_of_what_needs_no_rounding) {
     const auto check = [&](const char *name, dtype type) {
         SCOPED_TRACE(name);
-        const auto source = io::checkpoint::open(checkpoints / name);
+        const auto source = checkpoint::open(checkpoints / name);
         const auto result = converted(source, type);
         expect_same(result, source);
         EXPECT_EQ(result.metadata(), source.metadata());
@@ -83,7 +83,7 @@ TEST_F(convert_test, reads_every_container) {
 }
 
 TEST_F(convert_test, rounds_to_nearest_even) {
-    const auto source = io::checkpoint::open(checkpoints / "tiny.safetensors");
+    const auto source = checkpoint::open(checkpoints / "tiny.safetensors");
     for (const dtype type : {dtype::f16, dtype::bf16}) {
         const auto result = converted(source, type);
         ASSERT_EQ(result.tensors().size(), source.tensors().size());
@@ -105,7 +105,7 @@ TEST_F(convert_test, rounds_to_nearest_even) {
         }
     }
     // This one was rounded by PyTorch.
-    const auto official = io::checkpoint::open(checkpoints / "tiny_bf16.pth"), rounded = converted(source, dtype::bf16);
+    const auto official = checkpoint::open(checkpoints / "tiny_bf16.pth"), rounded = converted(source, dtype::bf16);
     for (const io::stored_tensor &t : rounded.tensors())
         if (t.type == dtype::bf16) {
             const auto bytes = official.find(t.name)->bytes;
@@ -114,7 +114,7 @@ TEST_F(convert_test, rounds_to_nearest_even) {
 }
 
 TEST_F(convert_test, unwinds_views_and_takes_what_is_no_network) {
-    const auto result = converted("views.pth"), expected = io::checkpoint::open(checkpoints / "views_expected.safetensors");
+    const auto result = converted("views.pth"), expected = checkpoint::open(checkpoints / "views_expected.safetensors");
     EXPECT_EQ(list_of(file_of_tensors(result)).text(), list_of(file_of_tensors(expected)).text());
     for (const io::stored_tensor &t : expected.tensors())
         EXPECT_EQ(io_test::values(result, t.name), io_test::values(expected, t.name)) << t.name;
@@ -134,7 +134,7 @@ TEST_F(convert_test, writes_integers_as_they_are_and_in_order) {
     const auto save = [&](const io::stored_tensor &t) {
         const io::named_tensor one{.name = "t", .data = {}, .stored = &t};
         io::save_safetensors(directory / "out", std::span(&one, 1));
-        const auto file = io::checkpoint::open(directory / "out");
+        const auto file = checkpoint::open(directory / "out");
         const io::stored_tensor &written = file.tensors().at(0);
         EXPECT_EQ(written.dims, t.dims);
         EXPECT_EQ(written.type, dtype::i16);
@@ -230,7 +230,7 @@ TEST_F(convert_test, writes_the_official_names_and_shapes) {
         file_of_tensors file = file_of(d.net(), d.spelling(), false);
         file.rename([](const std::string &name) { return "module." + name; });
         file.save_sparse(directory / "net");
-        const auto result = converted(io::checkpoint::open(directory / "net"), dtype::bf16);
+        const auto result = converted(checkpoint::open(directory / "net"), dtype::bf16);
         d.expect(list_of(file_of_tensors(result)));
         for (const io::stored_tensor &t : result.tensors())
             EXPECT_EQ(t.type, t.name.ends_with("num_batches_tracked") ? dtype::i64 : dtype::bf16) << t.name;
@@ -240,12 +240,12 @@ TEST_F(convert_test, writes_the_official_names_and_shapes) {
 
 TEST_F(convert_test, writes_over_its_own_source) {
     io_test::write_file(directory / "net", io_test::read_file(checkpoints / "tiny_fp16.safetensors"));
-    loading::save_converted(io::checkpoint::open(directory / "net"), directory / "net");
-    expect_same(io::checkpoint::open(directory / "net"), converted("tiny_fp16.safetensors"));
+    loading::save_converted(checkpoint::open(directory / "net"), directory / "net");
+    expect_same(checkpoint::open(directory / "net"), converted("tiny_fp16.safetensors"));
 }
 
 TEST_F(convert_test, names_the_file_that_it_cannot_write) {
-    const auto tiny = io::checkpoint::open(checkpoints / "tiny.safetensors");
+    const auto tiny = checkpoint::open(checkpoints / "tiny.safetensors");
     const auto missing = directory / "none" / "out";
     expect_error(error_kind::io, {missing.string()}, [&] { loading::save_converted(tiny, missing); });
     EXPECT_TRUE(directory.names().empty());

@@ -30,28 +30,28 @@ const std::filesystem::path checkpoints = data / "checkpoints";
 class fold_test : public testing::Test {
   protected:
     // Folds a checkpoint to the file `out` and opens that.
-    io::checkpoint folded(const io::checkpoint &source) {
+    checkpoint folded(const checkpoint &source) {
         loading::save_folded(source, directory / "out");
-        return io::checkpoint::open(directory / "out");
+        return checkpoint::open(directory / "out");
     }
-    io::checkpoint folded(const std::filesystem::path &path) { return folded(io::checkpoint::open(path)); }
+    checkpoint folded(const std::filesystem::path &path) { return folded(checkpoint::open(path)); }
     // A file that was put together.
-    io::checkpoint folded(const file_of_tensors &file) {
+    checkpoint folded(const file_of_tensors &file) {
         io_test::write_file(directory / "in", file.bytes());
         return folded(directory / "in");
     }
 
     // tiny_reparam with counters of rank 0, which is what PyTorch has; the numpy that wrote the file made them [1].
-    io::checkpoint official_with_scalar_counters() {
+    checkpoint official_with_scalar_counters() {
         file_of_tensors official = file_of_tensors::read("tiny_reparam.safetensors");
         for (file_tensor &t : official.tensors)
             if (t.name.ends_with("num_batches_tracked")) t.dims = {};
         io_test::write_file(directory / "official", official.bytes());
-        return io::checkpoint::open(directory / "official");
+        return checkpoint::open(directory / "official");
     }
 
     // The same names, types and shapes, and values no further apart than `far`.
-    static void expect_equal(const io::checkpoint &expected, const io::checkpoint &actual, double far) {
+    static void expect_equal(const checkpoint &expected, const checkpoint &actual, double far) {
         EXPECT_EQ(list_of(file_of_tensors(actual)).text(), list_of(file_of_tensors(expected)).text());
         for (const io::stored_tensor &e : expected.tensors()) {
             const io::stored_tensor *const a = actual.find(e.name);
@@ -70,7 +70,7 @@ class fold_test : public testing::Test {
 };
 
 TEST_F(fold_test, gives_what_the_official_reparameterisation_gives) {
-    expect_equal(io::checkpoint::open(checkpoints / "tiny_reparam.safetensors"), folded(checkpoints / "tiny.safetensors"), 1e-6);
+    expect_equal(checkpoint::open(checkpoints / "tiny_reparam.safetensors"), folded(checkpoints / "tiny.safetensors"), 1e-6);
     for (const char *const name : {"tiny.pth.tar", "tiny_legacy.pth.tar"}) {
         SCOPED_TRACE(name);
         expect_equal(official_with_scalar_counters(), folded(checkpoints / name), 1e-6);
@@ -86,7 +86,7 @@ TEST_F(fold_test, keeps_the_spelling_without_what_is_wrapped_around_it) {
             SCOPED_TRACE(prefix);
             file_of_tensors wrapped = timm ? apple.in_timm_spelling() : apple;
             wrapped.rename([&](const std::string &name) { return prefix + name; });
-            expect_equal(io::checkpoint::open(directory / "official"), folded(wrapped), 1e-6);
+            expect_equal(checkpoint::open(directory / "official"), folded(wrapped), 1e-6);
         }
     }
 }
@@ -102,7 +102,7 @@ TEST_F(fold_test, keeps_what_stands_beside_the_network) {
     }
     source.rename([](const std::string &name) { return "module." + name; });
     io_test::write_file(directory / "official", official.bytes());
-    expect_equal(io::checkpoint::open(directory / "official"), folded(source), 1e-6);
+    expect_equal(checkpoint::open(directory / "official"), folded(source), 1e-6);
 }
 
 // MobileCLIP's is transposed, open_clip's stands beside the network.
@@ -116,7 +116,7 @@ TEST_F(fold_test, keeps_the_projections_of_clips) {
     apple.rename([](const std::string &name) { return "image_encoder.model." + name; });
     const auto expect_kept = [&](file_of_tensors file, file_tensor projection, const std::string &name) {
         file.tensors.push_back(projection);
-        const io::checkpoint out = folded(file);
+        const checkpoint out = folded(file);
         const io::stored_tensor *const kept = out.find(name);
         ASSERT_NE(kept, nullptr) << name;
         EXPECT_EQ(kept->dims, projection.dims);
@@ -130,32 +130,32 @@ TEST_F(fold_test, keeps_the_projections_of_clips) {
 }
 
 TEST_F(fold_test, keeps_the_metadata) {
-    io::checkpoint source = seeded_checkpoint(published_architecture("fastvit_t8"), io::spelling::timm);
+    checkpoint source = seeded_checkpoint(published_architecture("fastvit_t8"), io::spelling::timm);
     source.set_metadata("format", "pt");
     source.set_metadata("note", "\xc3\xa9 \"quoted\"\n");
     EXPECT_EQ(folded(source).metadata(), source.metadata());
 }
 
 TEST_F(fold_test, writes_float32_whatever_it_reads) {
-    const io::checkpoint half = folded(checkpoints / "tiny_fp16.safetensors");
+    const checkpoint half = folded(checkpoints / "tiny_fp16.safetensors");
     for (const io::stored_tensor &t : half.tensors())
         EXPECT_EQ(t.type_name, t.name.ends_with("num_batches_tracked") ? "I64" : "F32") << t.name;
-    expect_equal(io::checkpoint::open(checkpoints / "tiny_reparam.safetensors"), half, 5e-3);
+    expect_equal(checkpoint::open(checkpoints / "tiny_reparam.safetensors"), half, 5e-3);
 }
 
 TEST_F(fold_test, rounds_the_folded_weights) {
     const auto whole = folded(checkpoints / "tiny.safetensors");
-    loading::save_folded(io::checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
+    loading::save_folded(checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
     loading::save_converted(whole, directory / "expected", io::dtype::bf16);
     EXPECT_EQ(read_file(directory / "half"), read_file(directory / "expected"));
-    EXPECT_EQ(io::checkpoint::open(directory / "half").find("head.weight")->type, io::dtype::bf16);
+    EXPECT_EQ(checkpoint::open(directory / "half").find("head.weight")->type, io::dtype::bf16);
 }
 
 TEST_F(fold_test, changes_nothing_that_is_folded) {
-    const auto official = io::checkpoint::open(checkpoints / "tiny_reparam.safetensors");
+    const auto official = checkpoint::open(checkpoints / "tiny_reparam.safetensors");
     expect_equal(official, folded(official), 0);
     const std::string once = read_file((folded(checkpoints / "tiny.safetensors"), directory / "out"));
-    loading::save_folded(io::checkpoint::open(directory / "out"), directory / "again");
+    loading::save_folded(checkpoint::open(directory / "out"), directory / "again");
     EXPECT_EQ(read_file(directory / "again"), once);
 }
 
@@ -167,7 +167,7 @@ TEST_F(fold_test, folds_the_rest_of_what_is_partly_folded) {
         for (const file_tensor &t : official.tensors)
             if (t.name.starts_with(block)) file.tensors.push_back(t);
     }
-    expect_equal(io::checkpoint::open(checkpoints / "tiny_reparam.safetensors"), folded(file), 1e-6);
+    expect_equal(checkpoint::open(checkpoints / "tiny_reparam.safetensors"), folded(file), 1e-6);
 }
 
 // Strict loading asks for the counters of the BatchNorms that stay; checkpoints from before 2018 have none.
@@ -182,7 +182,7 @@ TEST_F(fold_test, copies_counters_that_count) {
     const auto count = [&](const std::string &type, const shape &dims, const std::string &bytes) {
         file_of_tensors file = file_of_tensors::read("tiny.safetensors");
         file.at(name) = {name, type, dims, bytes};
-        const io::checkpoint out = folded(file);
+        const checkpoint out = folded(file);
         const io::stored_tensor *const counter = out.find(name);
         EXPECT_EQ(counter->type_name, "I64");
         EXPECT_EQ(counter->bytes.size(), 8U);
@@ -214,8 +214,8 @@ TEST_F(fold_test, folds_every_variant_in_either_spelling) {
         for (const io::spelling spelling : {io::spelling::apple, io::spelling::timm}) {
             SCOPED_TRACE(std::string(variant.name) + " " + std::string(to_string(spelling)));
             const architecture net = narrow(variant);
-            const io::checkpoint source = seeded_checkpoint(net, spelling);
-            const io::checkpoint written = folded(source);
+            const checkpoint source = seeded_checkpoint(net, spelling);
+            const checkpoint written = folded(source);
             // loading_test shows that these names are the official ones.
             EXPECT_EQ(list_of(file_of_tensors(written)).text(), list_of(file_of(net, spelling, true)).text());
 
@@ -243,12 +243,12 @@ TEST_F(fold_test, writes_the_official_names_and_shapes) {
 
 TEST_F(fold_test, writes_over_its_own_source) {
     io_test::write_file(directory / "net", read_file(checkpoints / "tiny.safetensors"));
-    loading::save_folded(io::checkpoint::open(directory / "net"), directory / "net");
-    expect_equal(folded(checkpoints / "tiny.safetensors"), io::checkpoint::open(directory / "net"), 0);
+    loading::save_folded(checkpoint::open(directory / "net"), directory / "net");
+    expect_equal(folded(checkpoints / "tiny.safetensors"), checkpoint::open(directory / "net"), 0);
 }
 
 TEST_F(fold_test, leaves_nothing_where_it_fails) {
-    const auto tiny = io::checkpoint::open(checkpoints / "tiny.safetensors");
+    const auto tiny = checkpoint::open(checkpoints / "tiny.safetensors");
     const auto missing = directory / "none" / "out";
     expect_error(error_kind::io, {missing.string()}, [&] { loading::save_folded(tiny, missing); });
     std::filesystem::create_directory(directory / "taken");
@@ -262,12 +262,12 @@ TEST_F(fold_test, leaves_nothing_where_it_fails) {
     file.erase("head.bias");
     io_test::write_file(directory / "in", file.bytes());
     expect_error(error_kind::missing_tensor, {(directory / "in").string() + ": head.bias"},
-                 [&] { loading::save_folded(io::checkpoint::open(directory / "in"), directory / "out"); });
+                 [&] { loading::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
     file.tensors.push_back({"head.bias", "F32", {10}, {}});
     file.tensors.push_back({"extra", "F32", {1}, {}});
     io_test::write_file(directory / "in", file.bytes());
     expect_error(error_kind::unexpected_tensor, {(directory / "in").string() + ": extra"},
-                 [&] { loading::save_folded(io::checkpoint::open(directory / "in"), directory / "out"); });
+                 [&] { loading::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
     EXPECT_EQ(read_file(directory / "out"), "precious");
     EXPECT_EQ(directory.names().size(), 3U);
 }

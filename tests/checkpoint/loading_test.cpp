@@ -30,7 +30,7 @@ using fastvit::index_type;
 using io_test::expect_error;
 
 expected_tensor tiny_logits() {
-    const auto file = io::checkpoint::open(data / "checkpoints" / "tiny_expected.safetensors");
+    const auto file = checkpoint::open(data / "checkpoints" / "tiny_expected.safetensors");
     return read_expected(file, *file.find("logits"));
 }
 
@@ -117,8 +117,8 @@ TEST_P(spelling_test, recognises_every_variant_in_both_forms) {
             SCOPED_TRACE(std::string(v.name) + (folded ? " folded" : " train-time"));
             const architecture net = published_architecture(v.name);
             file_of(net, GetParam(), folded).save_sparse(directory / "net");
-            const auto checkpoint = io::checkpoint::open(directory / "net");
-            const loading::state_dict dict(checkpoint);
+            const auto source = checkpoint::open(directory / "net");
+            const loading::state_dict dict(source);
             EXPECT_EQ(dict.names().source(), GetParam());
             const architecture found = loading::recognise(dict);
             EXPECT_EQ(found.variant, net.variant);
@@ -155,8 +155,8 @@ TEST(loading, recognises_the_official_dense_prediction_form) {
     const io_test::temporary_directory directory;
     for (const key_digest &d : key_digests()) {
         file_of(d.net(), d.spelling(), d.folded()).save_sparse(directory / "net");
-        const auto checkpoint = io::checkpoint::open(directory / "net");
-        const architecture found = loading::recognise(loading::state_dict(checkpoint));
+        const auto source = checkpoint::open(directory / "net");
+        const architecture found = loading::recognise(loading::state_dict(source));
         EXPECT_EQ(found.fork_features, d.net().fork_features) << d.name();
         EXPECT_EQ(found.variant, d.net().variant) << d.name();
     }
@@ -227,8 +227,8 @@ file_of_tensors timm_clip() { return without_bias(file_of_tensors(seeded_checkpo
 file_of_tensors folded_file(const file_of_tensors &file) {
     const io_test::temporary_directory directory;
     const std::string bytes = file.bytes();
-    loading::save_folded(io::checkpoint::from_bytes(io_test::bytes_of(bytes), "net.safetensors"), directory / "folded");
-    return file_of_tensors(io::checkpoint::open(directory / "folded"));
+    loading::save_folded(checkpoint::from_bytes(io_test::bytes_of(bytes), "net.safetensors"), directory / "folded");
+    return file_of_tensors(checkpoint::open(directory / "folded"));
 }
 
 // All results, one after the other.
@@ -320,8 +320,8 @@ TEST(clip, recognises_the_whole_family_in_mobileclips_spelling) {
             EXPECT_EQ(file.at("image_encoder.model.head.proj").dims.to_string(),
                       (shape{net.head_channels, net.classes}).to_string());
             file.save_sparse(directory / "net");
-            const auto checkpoint = io::checkpoint::open(directory / "net");
-            const architecture found = loading::recognise(loading::state_dict(checkpoint));
+            const auto source = checkpoint::open(directory / "net");
+            const architecture found = loading::recognise(loading::state_dict(source));
             EXPECT_EQ(found.variant, v.name);
             EXPECT_TRUE(found.large_kernel_gelu);
             EXPECT_EQ(found.classes, net.classes);
@@ -454,10 +454,10 @@ TEST_P(spelling_test, takes_any_mixture_of_folded_blocks_in_a_stem_without_scale
     net.head_channels = 32;
     net.classes = 4;
     net.stem_scale_branch = false;
-    const io::checkpoint source = seeded_checkpoint(net, GetParam());
+    const checkpoint source = seeded_checkpoint(net, GetParam());
     const io_test::temporary_directory directory;
     loading::save_folded(source, directory / "folded");
-    const mixture mixed(file_of_tensors(source), file_of_tensors(io::checkpoint::open(directory / "folded")));
+    const mixture mixed(file_of_tensors(source), file_of_tensors(checkpoint::open(directory / "folded")));
     const tensor<float> images = seeded_input({1, 3, 32, 32});
     workspace space;
     const model original(source);
@@ -819,7 +819,7 @@ TEST(loading, says_what_is_no_fastvit) {
         resnet.tensors.push_back({name, "F32", {1}, std::string(4, '\0')});
     refused(resnet, "5 tensors without one");
 
-    expect_error(error_kind::unsupported, {"not a FastViT checkpoint", "no tensors"}, [] { model{io::checkpoint{}}; });
+    expect_error(error_kind::unsupported, {"not a FastViT checkpoint", "no tensors"}, [] { model{checkpoint{}}; });
     const auto views = data / "checkpoints" / "views.pth";
     expect_error(error_kind::unsupported, {views.string(), "not a FastViT checkpoint"}, [&] { model::open(views); });
     // A stem and nothing else.

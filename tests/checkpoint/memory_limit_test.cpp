@@ -51,7 +51,7 @@ architecture wide_stem(index_type in_channels) {
     return net;
 }
 
-std::uint64_t estimate(const io::checkpoint &source) {
+std::uint64_t estimate(const checkpoint &source) {
     const loading::state_dict dict(source);
     return loading::memory_needed(dict, loading::recognise(dict));
 }
@@ -105,7 +105,7 @@ TEST(memory_limit, holds_for_networks_as_they_are) {
                     loading::save_folded(seeded_checkpoint(net, io::spelling::timm), path, type);
                 else
                     loading::save_converted(seeded_checkpoint(net, io::spelling::timm), path, type);
-                const std::uint64_t expected = estimate(io::checkpoint::open(path));
+                const std::uint64_t expected = estimate(checkpoint::open(path));
                 for (const graph form : {graph::folded, graph::train_time}) {
                     std::optional<model> loaded;
                     const std::size_t peak = peak_resident([&] { loaded.emplace(model::open(path, {.form = form})); });
@@ -127,7 +127,7 @@ TEST(memory_limit, leaves_room_for_the_largest_published_network_in_16_bits) {
 #endif
     const io_test::temporary_directory directory;
     for (const bool folded : {false, true}) {
-        const io::checkpoint made = seeded_checkpoint(published_architecture("fastvit_mci3"), io::spelling::timm);
+        const checkpoint made = seeded_checkpoint(published_architecture("fastvit_mci3"), io::spelling::timm);
         if (folded)
             loading::save_folded(made, directory / "net", io::dtype::bf16);
         else
@@ -154,16 +154,16 @@ TEST(memory_limit, counts_the_padding_of_inputs_with_several_outputs) {
 }
 
 TEST(memory_limit, counts_what_a_checkpoint_has) {
-    const io::checkpoint made = seeded_checkpoint(small_net(), io::spelling::timm);
+    const checkpoint made = seeded_checkpoint(small_net(), io::spelling::timm);
     std::size_t sum = 0;
     for (const io::stored_tensor &t : made.tensors()) sum += t.bytes.size();
     EXPECT_EQ(made.size_in_bytes(), sum);
     const io_test::temporary_directory directory;
     loading::save_converted(made, directory / "net");
     const auto size = std::filesystem::file_size(directory / "net");
-    EXPECT_EQ(io::checkpoint::open(directory / "net").size_in_bytes(), size);
+    EXPECT_EQ(checkpoint::open(directory / "net").size_in_bytes(), size);
     // Reading ends at a tensor that is not there, so it counts as nothing.
-    io::checkpoint stem;
+    checkpoint stem;
     for (const io::stored_tensor &t : made.tensors())
         if (t.name.find("blocks.1.") == t.name.npos) stem.add(t.name, io::read_float(t));
     EXPECT_LT(estimate(stem), estimate(made));
@@ -171,7 +171,7 @@ TEST(memory_limit, counts_what_a_checkpoint_has) {
 
 TEST(memory_limit, refuses_a_network_that_padding_makes_many_times_larger) {
     const io_test::temporary_directory directory;
-    const io::checkpoint hostile = seeded_checkpoint(wide_stem(200000), io::spelling::apple);
+    const checkpoint hostile = seeded_checkpoint(wide_stem(200000), io::spelling::apple);
     loading::save_converted(hostile, directory / "net");
     const auto refused = [](auto load) {
         const std::size_t peak = counted_memory::peak_of([&] {
@@ -193,7 +193,7 @@ TEST(memory_limit, refuses_a_network_that_padding_makes_larger_beside_claims_wit
     const io_test::temporary_directory directory;
     architecture net = wide_stem(200000);
     net.stages.push_back({.blocks = 1, .channels = 4096, .hidden = 1});
-    const io::checkpoint whole = seeded_checkpoint(net, io::spelling::timm);
+    const checkpoint whole = seeded_checkpoint(net, io::spelling::timm);
     fastvit_test::file_of_tensors tensors(whole);
     const auto claim = [&](const char *leaf, const shape &dims) {
         fastvit_test::file_tensor &t = tensors.at(std::string("stages.1.blocks.0.mlp.") + leaf);
@@ -207,12 +207,12 @@ TEST(memory_limit, refuses_a_network_that_padding_makes_larger_beside_claims_wit
     claim("fc2.weight", {4096, hidden, 1, 1});
     const std::string file = tensors.bytes();
     EXPECT_LE(
-        peak_resident([&] { EXPECT_THROW(model{io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}, fastvit::error); }),
+        peak_resident([&] { EXPECT_THROW(model{checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}, fastvit::error); }),
         8 * megabyte);
 }
 
 TEST(memory_limit, refuses_a_network_made_of_views) {
-    const auto load = [](const std::string &file) { model{io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}; };
+    const auto load = [](const std::string &file) { model{checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}; };
     const std::string modest = views_of_one_element(wide_stem(1000));
     EXPECT_TRUE(SANITIZED || peak_resident([&] { load(modest); }) <= most_memory(modest.size()));
     // Up to 32 MB of elements are a checkpoint; what a model makes of them has to fit as well.
@@ -247,7 +247,7 @@ TEST(memory_limit, holds_for_names_that_grow) {
     const std::string file = io_test::safetensors(header + "}");
     const std::size_t peak = counted_memory::peak_of([&] {
         expect_error(error_kind::missing_tensor, {"FILE: "},
-                     [&] { model{io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}; });
+                     [&] { model{checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}; });
     });
     EXPECT_LE(peak, most_memory(file.size()));
 }

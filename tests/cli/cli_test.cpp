@@ -2,6 +2,7 @@
 // The program `fastvit`, run as its users run it.
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/cost.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/version.hpp"
 
@@ -31,7 +32,7 @@
 
 namespace {
 
-using fastvit::io::checkpoint;
+using fastvit::checkpoint;
 using io_test::read_file;
 using io_test::temporary_directory;
 using io_test::write_file;

@@ -43,8 +43,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
     using namespace fastvit;
     const std::string file = to_file({reinterpret_cast<const char *>(data), size});
     fuzz::bounded(file.size(), 2, [&] {
-        std::optional<io::checkpoint> source;
-        if (!fuzz::accepts([&] { source = io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); })) return;
+        std::optional<checkpoint> source;
+        if (!fuzz::accepts([&] { source = checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); })) return;
         for (const io::stored_tensor &t : source->tensors()) {
             fuzz::require(fuzz::inside(t.bytes, io_test::bytes_of(file)), "a tensor is inside the file");
             fuzz::accepts([&] { io::read_float(t); });
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         std::optional<model> net;
         fuzz::bounded(file.size(), 3, [&] {
             fuzz::accepts([&] {
-                net.emplace(io::checkpoint::from_bytes(io_test::bytes_of(file), "FILE"),
+                net.emplace(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"),
                             model_options{.form = form, .isa = "scalar"});
             });
         });

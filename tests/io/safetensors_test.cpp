@@ -19,6 +19,7 @@
 
 namespace {
 
+using fastvit::checkpoint;
 using fastvit::error_kind;
 using fastvit::shape;
 using fastvit::tensor;
@@ -182,7 +183,7 @@ TEST(safetensors, refuses_a_header_over_the_limit) {
     io_test::write_file(path, number<std::uint64_t>(max_safetensors_header + 1));
     std::filesystem::resize_file(path, max_safetensors_header + 100); // sparse
     expect_error(error_kind::bad_format, {"long.safetensors", "header is too long", "found 100000001"},
-                 [&] { checkpoint::open(path); });
+                 [&] { (void)checkpoint::open(path); });
 }
 
 TEST(safetensors, refuses_what_is_not_utf8) {
@@ -379,8 +380,8 @@ TEST(safetensors, an_error_names_the_file) {
     const io_test::temporary_directory directory;
     io_test::write_file(directory / "broken.safetensors", safetensors("{]"));
     expect_error(error_kind::bad_format, {"broken.safetensors: ", "expected a string, found ']'"},
-                 [&] { checkpoint::open(directory / "broken.safetensors"); });
-    expect_error(error_kind::io, {"absent: the file does not exist"}, [&] { checkpoint::open(directory / "absent"); });
+                 [&] { (void)checkpoint::open(directory / "broken.safetensors"); });
+    expect_error(error_kind::io, {"absent: the file does not exist"}, [&] { (void)checkpoint::open(directory / "absent"); });
     expect_error(error_kind::io, {"is a directory"}, [&] { checkpoint::open(directory.path()); });
 }
 

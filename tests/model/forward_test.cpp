@@ -179,20 +179,20 @@ void expect_same_bits(const results &expected, const results &actual) {
     }
 }
 
-const io::checkpoint &small_checkpoint() {
-    static const io::checkpoint checkpoint = seeded_checkpoint(small_net(), io::spelling::timm);
-    return checkpoint;
+const checkpoint &small_checkpoint() {
+    static const checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
+    return source;
 }
 model small_model(graph form = graph::folded) { return model(small_checkpoint(), {.form = form}); }
 
 const std::vector<std::pair<index_type, index_type>> sizes{{1, 1}, {5, 7}, {33, 47}, {64, 96}, {72, 104}, {1, 40}};
 
 // Both graphs.
-void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const io::checkpoint &checkpoint,
+void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const checkpoint &source,
                       const tensor<float> &images, model_options options) {
     for (const graph form : {graph::train_time, graph::folded}) {
         options.form = form;
-        const model m(checkpoint, options);
+        const model m(source, options);
         SCOPED_TRACE(std::string(m.isa()) + (form == graph::folded ? " folded " : " train-time ") + images.dims().to_string());
         EXPECT_EQ(m.net().variant, "custom");
         const results actual = run(m, images);
@@ -214,17 +214,17 @@ INSTANTIATE_TEST_SUITE_P(forward, custom_test, testing::ValuesIn(customs()), [](
 
 TEST_P(custom_test, both_graphs_give_the_references_results_on_every_tier) {
     const architecture &net = GetParam().net;
-    const io::checkpoint checkpoint = seeded_checkpoint(net, io::spelling::timm);
+    const checkpoint source = seeded_checkpoint(net, io::spelling::timm);
     for (const auto &[height, width] : sizes) {
         const tensor<float> images = seeded_input({2, net.in_channels, height, width});
-        const auto expected = reference::run_network(checkpoint, net, images);
+        const auto expected = reference::run_network(source, net, images);
         for (const std::string &tier : tier_names)
-            expect_reference(expected, checkpoint, images, {.isa = tier, .large_kernel_gelu = net.large_kernel_gelu});
+            expect_reference(expected, source, images, {.isa = tier, .large_kernel_gelu = net.large_kernel_gelu});
     }
 }
 
 TEST(forward, gives_the_official_logits_of_the_tiny_network) {
-    const auto expected = io::checkpoint::open(data / "checkpoints" / "tiny_expected.safetensors");
+    const auto expected = checkpoint::open(data / "checkpoints" / "tiny_expected.safetensors");
     const expected_tensor logits = read_expected(expected, *expected.find("logits"));
     for (const graph form : {graph::folded, graph::train_time}) {
         workspace space;
@@ -235,19 +235,19 @@ TEST(forward, gives_the_official_logits_of_the_tiny_network) {
 
 // MobileOne blocks may have several k x k branches (the official `num_conv_branches`).
 TEST(forward, adds_up_all_branches_of_a_block) {
-    io::checkpoint checkpoint = seeded_checkpoint(small_net(), io::spelling::timm);
-    const std::vector<io::stored_tensor> before = checkpoint.tensors();
+    checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
+    const std::vector<io::stored_tensor> before = source.tensors();
     for (const std::string block :
          {"stem.0.", "stem.2.", "stages.0.blocks.0.token_mixer.mixer.", "stages.1.downsample.proj.1.", "final_conv."})
         for (const std::string branch : {"conv_kxk.1.", "conv_kxk.2."})
             for (const io::stored_tensor &t : before)
                 if (const std::string first = block + "conv_kxk.0."; t.name.starts_with(first)) {
                     const std::string name = block + branch + t.name.substr(first.size());
-                    checkpoint.add(name, seeded_parameter(name, t.dims, 1));
+                    source.add(name, seeded_parameter(name, t.dims, 1));
                 }
-    EXPECT_EQ(checkpoint.tensors().size(), before.size() + 5 * 2 * 5);
+    EXPECT_EQ(source.tensors().size(), before.size() + 5 * 2 * 5);
     const tensor<float> images = seeded_input({1, 3, 40, 24});
-    expect_reference(reference::run_network(checkpoint, small_net(), images), checkpoint, images, {});
+    expect_reference(reference::run_network(source, small_net(), images), source, images, {});
 }
 
 TEST(forward, needs_the_gelu_option_only_where_the_tensors_do_not_tell) {
@@ -268,10 +268,10 @@ TEST(forward, needs_the_gelu_option_only_where_the_tensors_do_not_tell) {
 TEST(forward, is_the_same_in_either_spelling_of_the_same_parameters) {
     for (const custom &c : customs()) {
         SCOPED_TRACE(c.name);
-        const io::checkpoint timm = seeded_checkpoint(c.net, io::spelling::timm);
+        const checkpoint timm = seeded_checkpoint(c.net, io::spelling::timm);
         const io::name_translator to_timm = translator_of(c.net, io::spelling::timm);
         const io::name_translator to_apple = translator_of(c.net, io::spelling::apple);
-        io::checkpoint apple;
+        checkpoint apple;
         for (const io::stored_tensor &t : timm.tensors())
             apple.add(to_apple.from_canonical(*to_timm.to_canonical(t.name)), io::read_float(t));
         const tensor<float> images = seeded_input({1, c.net.in_channels, 40, 56});
@@ -532,13 +532,13 @@ TEST(forward, tells_an_observer_the_parts_that_have_a_cost) {
 // --- the model's life
 
 TEST(forward, does_not_need_the_checkpoint) {
-    auto checkpoint = std::make_unique<io::checkpoint>(seeded_checkpoint(small_net(), io::spelling::timm));
+    auto source = std::make_unique<checkpoint>(seeded_checkpoint(small_net(), io::spelling::timm));
     const tensor<float> images = seeded_input({1, 3, 64, 64});
-    const model net(*checkpoint);
+    const model net(*source);
     const results before = run(net, images);
-    const io::checkpoint moved = std::move(*checkpoint);
+    const checkpoint moved = std::move(*source);
     expect_same_bits(before, run(model(moved), images));
-    checkpoint.reset();
+    source.reset();
     expect_same_bits(before, run(net, images));
 
     std::optional<model> original(net);

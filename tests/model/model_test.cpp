@@ -24,7 +24,7 @@ using namespace fastvit;
 using namespace fastvit_test;
 using fastvit::index_type;
 
-io::checkpoint checkpoint_of(const golden &g) { return seeded_checkpoint(g.net(), g.spelling(), "", g.seed); }
+checkpoint checkpoint_of(const golden &g) { return seeded_checkpoint(g.net(), g.spelling(), "", g.seed); }
 
 std::string_view name_of(graph form) { return form == graph::folded ? "folded" : "train-time"; }
 
@@ -59,10 +59,10 @@ TEST_P(golden_test, both_graphs_give_the_official_outputs) {
     for (const auto &path : goldens_of(GetParam())) goldens.emplace_back(path);
     ASSERT_FALSE(goldens.empty());
     if (SANITIZED && goldens[0].variant == "fastvit_mci4") GTEST_SKIP() << "320 million parameters through the code of MCi3";
-    const io::checkpoint checkpoint = checkpoint_of(goldens[0]);
+    const checkpoint source = checkpoint_of(goldens[0]);
     std::vector<std::map<std::string, tensor<float>>> train_time(goldens.size());
     for (const graph form : {graph::train_time, graph::folded}) {
-        const model net(checkpoint, {.form = form});
+        const model net(source, {.form = form});
         EXPECT_EQ(net.net().variant, goldens[0].variant);
         EXPECT_EQ(net.net().fork_features, goldens[0].dense_prediction);
         EXPECT_EQ(net.spelling(), goldens[0].spelling());
@@ -102,7 +102,7 @@ TEST(goldens, hold_for_mobileclips_spelling_of_mci0) {
     const std::vector<std::filesystem::path> paths = networks_files("timm_mci0", "64x64");
     ASSERT_EQ(paths.size(), 1U);
     const golden g(paths[0]);
-    const io::checkpoint timm = checkpoint_of(g);
+    const checkpoint timm = checkpoint_of(g);
     const tensor<float> bias = io::read_float(*timm.find("head.fc.bias"));
     const file_of_tensors mobileclip = file_of_tensors(timm).in_mobileclip_spelling(g.net());
     for (const graph form : {graph::train_time, graph::folded}) {
@@ -135,13 +135,13 @@ INSTANTIATE_TEST_SUITE_P(model, tier_test, testing::ValuesIn(usable_tiers()), []
 
 TEST_P(tier_test, gives_the_official_outputs) {
     for (const std::string network : {"apple_t8", "apple_sa12"}) {
-        io::checkpoint checkpoint;
+        checkpoint source;
         for (const auto size : {"64x64", "72x104"})
             for (const auto &path : networks_files(network, size)) {
                 const golden g(path);
-                if (checkpoint.tensors().empty()) checkpoint = checkpoint_of(g);
+                if (source.tensors().empty()) source = checkpoint_of(g);
                 for (const graph form : {graph::train_time, graph::folded}) {
-                    const model net(checkpoint, {.form = form, .isa = GetParam()});
+                    const model net(source, {.form = form, .isa = GetParam()});
                     ASSERT_EQ(net.isa(), GetParam());
                     difference worst;
                     expect_golden(g, net, worst);
@@ -149,12 +149,12 @@ TEST_P(tier_test, gives_the_official_outputs) {
                               << "\n";
                 }
             }
-        ASSERT_FALSE(checkpoint.tensors().empty());
+        ASSERT_FALSE(source.tensors().empty());
     }
 }
 
 TEST(tier, refuses_a_name_that_the_machine_cannot_run) {
-    const io::checkpoint tiny = io::checkpoint::open(data / "checkpoints" / "tiny.safetensors");
+    const checkpoint tiny = checkpoint::open(data / "checkpoints" / "tiny.safetensors");
     try {
         model(tiny, {.isa = "mmx"});
         FAIL() << "nothing was thrown";

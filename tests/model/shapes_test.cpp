@@ -33,7 +33,7 @@ struct held_out_pictures {
     index_type count() const { return images.dim(0); }
 };
 
-std::vector<std::int64_t> integers(const io::checkpoint &file, std::string_view name) {
+std::vector<std::int64_t> integers(const checkpoint &file, std::string_view name) {
     const io::stored_tensor *const stored = file.find(name);
     if (!stored) throw error(error_kind::missing_tensor, {.problem = "missing", .tensor = std::string(name)});
     std::vector<std::int64_t> values(stored->bytes.size() / sizeof(std::int64_t));
@@ -43,7 +43,7 @@ std::vector<std::int64_t> integers(const io::checkpoint &file, std::string_view 
 
 const held_out_pictures &held_out() {
     static const held_out_pictures pictures = [] {
-        const auto file = io::checkpoint::open(std::filesystem::path(FASTVIT_TEST_DATA) / "shapes_heldout.safetensors");
+        const auto file = checkpoint::open(std::filesystem::path(FASTVIT_TEST_DATA) / "shapes_heldout.safetensors");
         const std::vector<std::int64_t> offsets = integers(file, "png_offsets"), labels = integers(file, "labels");
         const auto png = file.find("png_bytes")->bytes;
         held_out_pictures all;
@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(bundled, reduced_precision, testing::Values(io::dtype::
 TEST_P(reduced_precision, weights_answer_as_well) {
     const io_test::temporary_directory directory;
     const std::filesystem::path path = directory / "reduced.safetensors";
-    loading::save_converted(io::checkpoint::open(bundled_model_path()), path, GetParam());
+    loading::save_converted(checkpoint::open(bundled_model_path()), path, GetParam());
     EXPECT_LT(std::filesystem::file_size(path), 0.55 * static_cast<double>(std::filesystem::file_size(bundled_model_path())));
     const held_out_pictures &pictures = held_out();
     for (const graph form : {graph::train_time, graph::folded}) {

@@ -17,8 +17,8 @@
 namespace {
 
 using fastvit::error_kind;
-using fastvit::io::mapped_file;
-using fastvit::io::output_file;
+using fastvit::platform::mapped_file;
+using fastvit::platform::output_file;
 using io_test::expect_error;
 
 static_assert(!std::is_copy_constructible_v<mapped_file> && std::is_nothrow_move_constructible_v<mapped_file>);

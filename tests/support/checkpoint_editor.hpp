@@ -53,12 +53,12 @@ struct file_tensor {
 class file_of_tensors {
   public:
     file_of_tensors() = default;
-    explicit file_of_tensors(const fastvit::io::checkpoint &source) {
+    explicit file_of_tensors(const fastvit::checkpoint &source) {
         for (const fastvit::io::stored_tensor &t : source.tensors())
             tensors.push_back({t.name, t.type_name, t.dims, {reinterpret_cast<const char *>(t.bytes.data()), t.bytes.size()}});
     }
     static file_of_tensors read(std::string_view name) {
-        return file_of_tensors(fastvit::io::checkpoint::open(data / "checkpoints" / name));
+        return file_of_tensors(fastvit::checkpoint::open(data / "checkpoints" / name));
     }
 
     std::vector<file_tensor> tensors;
@@ -121,7 +121,7 @@ class file_of_tensors {
     /// The network of the file, called net.safetensors.
     fastvit::model load(const fastvit::model_options &options = {}) const {
         const std::string file = bytes();
-        return fastvit::model(fastvit::io::checkpoint::from_bytes(io_test::bytes_of(file), "net.safetensors"), options);
+        return fastvit::model(fastvit::checkpoint::from_bytes(io_test::bytes_of(file), "net.safetensors"), options);
     }
 
     /// What loading it throws, if it does.

@@ -92,7 +92,7 @@ struct expected_tensor {
 };
 
 /// Reads a tensor of a golden file, complete or sampled.
-inline expected_tensor read_expected(const fastvit::io::checkpoint &file, const fastvit::io::stored_tensor &stored) {
+inline expected_tensor read_expected(const fastvit::checkpoint &file, const fastvit::io::stored_tensor &stored) {
     fastvit::tensor<float> values = fastvit::io::read_float(stored);
     const auto about = [&](std::string_view what) { return file.metadata().find(stored.name + "." + std::string(what)); };
     const auto step = about("step");
@@ -133,7 +133,7 @@ struct golden {
     std::vector<std::pair<std::string, expected_tensor>> expected;
 
     explicit golden(const std::filesystem::path &path) {
-        const auto file = fastvit::io::checkpoint::open(path);
+        const auto file = fastvit::checkpoint::open(path);
         const auto about = [&](std::string_view key) {
             const auto at = file.metadata().find(key);
             return at == file.metadata().end() ? std::string() : at->second;

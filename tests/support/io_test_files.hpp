@@ -98,25 +98,25 @@ void expect_error(fastvit::error_kind code, std::initializer_list<std::string_vi
     }
 }
 
-/// As expect_error, for opening these bytes as a checkpoint. The copy is exactly as long as the bytes, so that sanitizers see
+/// As expect_error, for opening these bytes as a source. The copy is exactly as long as the bytes, so that sanitizers see
 /// reads past it.
 inline void expect_refused(std::string_view file, std::initializer_list<std::string_view> words,
                            fastvit::error_kind code = fastvit::error_kind::bad_format) {
     const std::vector<char> copy(file.begin(), file.end());
-    expect_error(code, words, [&] { fastvit::io::checkpoint::from_bytes(std::as_bytes(std::span(copy)), "FILE"); });
+    expect_error(code, words, [&] { (void)fastvit::checkpoint::from_bytes(std::as_bytes(std::span(copy)), "FILE"); });
 }
 
 /// Opens the bytes and reads every tensor that is floating-point; throws fastvit::error or returns the number of tensors.
 inline std::size_t open_and_read(std::string_view file) {
     const std::vector<char> copy(file.begin(), file.end());
-    const auto checkpoint = fastvit::io::checkpoint::from_bytes(std::as_bytes(std::span(copy)), "FILE");
-    for (const auto &stored : checkpoint.tensors())
+    const auto source = fastvit::checkpoint::from_bytes(std::as_bytes(std::span(copy)), "FILE");
+    for (const auto &stored : source.tensors())
         if (fastvit::io::is_floating(stored.type)) fastvit::io::read_float(stored);
-    return checkpoint.tensors().size();
+    return source.tensors().size();
 }
 
-inline std::vector<float> values(const fastvit::io::checkpoint &checkpoint, std::string_view name) {
-    const auto *stored = checkpoint.find(name);
+inline std::vector<float> values(const fastvit::checkpoint &source, std::string_view name) {
+    const auto *stored = source.find(name);
     if (stored == nullptr) {
         ADD_FAILURE() << "no tensor " << name;
         return {};

@@ -20,8 +20,7 @@ namespace reference {
 
 /// All outputs under the names `stem`, `stage0` ..., `out0` ... (fork features), `final_conv`, `embedding` and `logits`, the last
 /// two N x C x 1 x 1.
-inline std::map<std::string, maps<double>> run_network(const fastvit::io::checkpoint &parameters,
-                                                       const fastvit::architecture &net,
+inline std::map<std::string, maps<double>> run_network(const fastvit::checkpoint &parameters, const fastvit::architecture &net,
                                                        fastvit::tensor_view<const float> images) {
     maps<double> x(images.dim(0), images.dim(1), images.dim(2), images.dim(3));
     x.values.assign(images.span().begin(), images.span().end());

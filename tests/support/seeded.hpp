@@ -96,10 +96,10 @@ inline fastvit::io::name_translator translator_of(const fastvit::architecture &n
 }
 
 /// A network's train-time form in memory, in either spelling. `prefix` stands before every name and changes no value.
-inline fastvit::io::checkpoint seeded_checkpoint(const fastvit::architecture &net, fastvit::io::spelling spelling,
-                                                 std::string_view prefix = "", std::uint64_t seed = 1) {
+inline fastvit::checkpoint seeded_checkpoint(const fastvit::architecture &net, fastvit::io::spelling spelling,
+                                             std::string_view prefix = "", std::uint64_t seed = 1) {
     const fastvit::io::name_translator names = translator_of(net, spelling);
-    fastvit::io::checkpoint result;
+    fastvit::checkpoint result;
     for (const fastvit::loading::listed_tensor &t : fastvit::loading::tensors_of(net, false)) {
         if (t.name.ends_with("num_batches_tracked")) continue; // an integer, which inference does not use
         const std::string name = names.from_canonical(t.name);

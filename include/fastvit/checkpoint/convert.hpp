@@ -4,6 +4,7 @@
 
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/names.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
 
 #include <cstddef>
 #include <filesystem>
@@ -16,7 +17,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 /// What a file has wrapped around the official names, such as `module.`: what stands before the network's names, in whole
 /// components, as far as all tensors have it. Nothing of `image_encoder.model.` where the text encoder's tensors are there too:
 /// it is part of that model's names. Nothing without a FastViT.
-inline std::string common_prefix(const io::checkpoint &source) {
+inline std::string common_prefix(const checkpoint &source) {
     std::vector<std::string_view> names;
     for (const io::stored_tensor &t : source.tensors()) names.push_back(t.name);
     std::string prefix;
@@ -37,7 +38,7 @@ inline std::string common_prefix(const io::checkpoint &source) {
 /// `type`, which is f32, or f16 or bf16 rounded to nearest even, and others as they are. The names lose their common_prefix(), so
 /// that the official code loads the file with strict checking. Throws what io::save_safetensors() throws; the file is written
 /// whole or not at all.
-inline void save_converted(const io::checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32) {
+inline void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32) {
     const std::size_t prefix = common_prefix(source).size();
     std::vector<io::named_tensor> tensors;
     for (const io::stored_tensor &t : source.tensors())

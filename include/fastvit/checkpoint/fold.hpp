@@ -7,6 +7,7 @@
 #include "fastvit/checkpoint/convert.hpp"
 #include "fastvit/checkpoint/memory_limit.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/reparam/fold.hpp"
 
 #include <array>
@@ -23,7 +24,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 /// loads it with strict checking. Blocks that are folded already, and the tensors of a larger model that the network is a part
 /// of, stay as they are. Element types and names as save_converted() has them. Throws what loading a model and save_converted()
 /// throw; the file is written whole or not at all.
-inline void save_folded(const io::checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32) {
+inline void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32) {
     const std::size_t prefix = common_prefix(source).size();
     std::vector<std::shared_ptr<void>> parts;
     lister list;

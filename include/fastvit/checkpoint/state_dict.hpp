@@ -16,7 +16,7 @@ class state_dict {
   public:
     /// The checkpoint outlives the state_dict. Throws `unsupported` for a checkpoint without a FastViT, `unexpected_tensor` where
     /// two spellings of one name are there.
-    explicit state_dict(const io::checkpoint &source) : source_(source), names_(names_of(source)) {
+    explicit state_dict(const checkpoint &source) : source_(source), names_(names_of(source)) {
         for (const io::stored_tensor &stored : source.tensors()) {
             std::optional<std::string> canonical = names_.to_canonical(stored.name);
             if (!canonical && names_.inside_larger_model()) continue;
@@ -30,7 +30,7 @@ class state_dict {
         }
     }
 
-    const io::checkpoint &source() const noexcept { return source_; }
+    const checkpoint &source() const noexcept { return source_; }
     const io::name_translator &names() const noexcept { return names_; }
 
     /// By canonical name; null if there is none. Does not count as use.
@@ -74,7 +74,7 @@ class state_dict {
     }
 
   private:
-    static std::vector<std::string_view> names_of(const io::checkpoint &source) {
+    static std::vector<std::string_view> names_of(const checkpoint &source) {
         std::vector<std::string_view> names;
         for (const io::stored_tensor &t : source.tensors()) names.push_back(t.name);
         return names;
@@ -94,7 +94,7 @@ class state_dict {
         return {};
     }
 
-    const io::checkpoint &source_;
+    const checkpoint &source_;
     io::name_translator names_;
     std::map<std::string, entry, std::less<>> tensors_;
 };

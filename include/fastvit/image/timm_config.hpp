@@ -197,7 +197,7 @@ inline timm_config parse_timm_config(std::string_view text) {
 
 /// The same of a file, which errors name. Throws `io` too.
 inline timm_config read_timm_config(const std::filesystem::path &path) {
-    const io::mapped_file file(path);
+    const platform::mapped_file file(path);
     try {
         return parse_timm_config({reinterpret_cast<const char *>(file.bytes().data()), file.bytes().size()});
     } catch (const error &e) {

@@ -100,7 +100,7 @@ inline std::string safetensors_header(std::span<const named_tensor *const> tenso
                                         .tensor = name});
 }
 
-inline void write_as_16_bits(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
+inline void write_as_16_bits(platform::output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
     std::array<std::uint16_t, 4096> buffer;
     const std::uint16_t infinity = type == dtype::f16 ? 0x7c00 : 0x7f80;
     while (!elements.empty()) {
@@ -113,7 +113,7 @@ inline void write_as_16_bits(output_file &file, const std::string &name, std::sp
     }
 }
 
-inline void write_as(output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
+inline void write_as(platform::output_file &file, const std::string &name, std::span<const float> elements, dtype type) {
     if (type == dtype::f32)
         file.write(std::as_bytes(elements));
     else
@@ -148,7 +148,7 @@ inline void check_range(const stored_tensor &t, dtype type) {
     }
 }
 
-inline void write_stored(output_file &file, const stored_tensor &t) {
+inline void write_stored(platform::output_file &file, const stored_tensor &t) {
     const bool contiguous = t.strides == contiguous_strides(t.dims);
     if (contiguous && t.bytes.size() == static_cast<std::size_t>(t.dims.count()) * size_of(t.type))
         file.write(t.bytes);
@@ -156,7 +156,7 @@ inline void write_stored(output_file &file, const stored_tensor &t) {
         file.write(gather(t));
 }
 
-inline void write_tensor(output_file &file, const named_tensor &t, dtype type) {
+inline void write_tensor(platform::output_file &file, const named_tensor &t, dtype type) {
     if (!t.stored)
         write_as(file, t.name, t.data.span(), type);
     else if (t.stored->type == written_type(t, type))
@@ -189,7 +189,7 @@ inline void save_safetensors(const std::filesystem::path &path, std::span<const 
     });
     const std::string header = detail::safetensors_header(order, metadata, type);
     const auto length = static_cast<std::uint64_t>(header.size());
-    output_file file(path);
+    platform::output_file file(path);
     file.write(std::as_bytes(std::span(&length, 1)));
     file.write(std::as_bytes(std::span(header)));
     for (const named_tensor *const t : order) detail::write_tensor(file, *t, type);

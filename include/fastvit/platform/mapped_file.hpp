@@ -18,7 +18,7 @@
 #include <system_error>
 #include <utility>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace platform {
 
 /// An `io` error that names the path. `code` is an errno value, explained in the system's words; 0 for none.
 inline error file_error(const std::filesystem::path &path, std::string problem, int code = 0) {
@@ -98,4 +98,4 @@ class mapped_file {
     std::span<const std::byte> bytes_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::io
+}}} // namespace fastvit::FASTVIT_ABI::platform

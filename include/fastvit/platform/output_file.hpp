@@ -18,7 +18,7 @@
 #include <string>
 #include <system_error>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace platform {
 
 /// A file under a temporary name in the target's directory, which takes the target's name when it is complete. Until then,
 /// and if anything fails, the target stays what it was; without commit() the temporary file is removed.
@@ -86,4 +86,4 @@ class output_file {
     bool committed_ = false;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::io
+}}} // namespace fastvit::FASTVIT_ABI::platform
