@@ -17,6 +17,7 @@
 #include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/observer.hpp"
+#include "fastvit/postprocess.hpp"
 #include "fastvit/preprocess.hpp"
 #include "fastvit/tensor.hpp"
 #include "fastvit/version.hpp"

@@ -14,12 +14,9 @@
 #include "fastvit/platform/memory.hpp"
 #include "fastvit/tensor.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -82,6 +79,9 @@ class model {
     /// and std::bad_alloc, both before anything is computed; nothing is allocated unless the shape or the outputs differ from the
     /// last call's with this workspace.
     const outputs &forward(tensor_view<const float> images, workspace &space, output wanted = output::logits) const;
+    const outputs &forward(const tensor<float> &images, workspace &space, output wanted = output::logits) const {
+        return forward(images.view(), space, wanted);
+    }
 
   private:
     std::shared_ptr<const nn::network> network_;
@@ -168,25 +168,6 @@ inline const outputs &model::forward(tensor_view<const float> images, workspace 
     network_->run({network_->tier(), memory, &threads, threads.workers(), space.watcher_}, images.data(), size, wanted,
                   space.results_);
     return space.results_;
-}
-
-/// Rows of length 1, for comparing images by the dot product as CLIP search does: each of the N rows of an N x C tensor (a CLIP's
-/// logits, or embeddings) divided by its Euclidean length, at least 1e-12. Throws invalid_argument for another rank.
-inline tensor<float> l2_normalized(tensor_view<const float> rows) {
-    if (rows.dims().rank() != 2)
-        throw error(error_kind::invalid_argument,
-                    error::parts{.problem = "shape of the rows", .expected = "[N, C]", .found = rows.dims().to_string()});
-    constexpr double shortest = 1e-12; // torch.nn.functional.normalize
-    tensor<float> result(rows);
-    const auto length = static_cast<std::size_t>(rows.dim(1));
-    for (std::size_t begin = 0; begin < result.span().size(); begin += length) {
-        const std::span<float> row = result.span().subspan(begin, length);
-        double squares = 0;
-        for (const float x : row) squares += double{x} * x;
-        const double norm = std::max(std::sqrt(squares), shortest);
-        for (float &x : row) x = static_cast<float>(x / norm);
-    }
-    return result;
 }
 
 }} // namespace fastvit::FASTVIT_ABI

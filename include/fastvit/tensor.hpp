@@ -4,13 +4,11 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/platform/memory.hpp"
 
 #include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -48,20 +46,28 @@ class shape {
         }
     }
 
-    std::size_t rank() const noexcept { return rank_; }
-    index_type operator[](std::size_t i) const noexcept { return dims_[i]; }
-    const index_type *begin() const noexcept { return dims_.data(); }
-    const index_type *end() const noexcept { return dims_.data() + rank_; }
+    [[nodiscard]] std::size_t rank() const noexcept { return rank_; }
+    [[nodiscard]] index_type operator[](std::size_t i) const noexcept { return dims_[i]; }
+    [[nodiscard]] const index_type *begin() const noexcept { return dims_.data(); }
+    [[nodiscard]] const index_type *end() const noexcept { return dims_.data() + rank_; }
 
     /// The number of elements: the product of the dimensions.
-    index_type count() const noexcept {
+    [[nodiscard]] index_type count() const noexcept {
         index_type n = 1;
         for (const index_type d : *this) n *= d;
         return n;
     }
 
+    /// The dimensions without the first: those of `tensor[i]`. There must be one.
+    [[nodiscard]] shape without_first() const noexcept {
+        shape rest;
+        std::copy(begin() + 1, end(), rest.dims_.begin());
+        rest.rank_ = rank_ - 1;
+        return rest;
+    }
+
     /// `[64, 3, 3, 3]`
-    std::string to_string() const {
+    [[nodiscard]] std::string to_string() const {
         std::string text = "[";
         for (std::size_t i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string(dims_[i]);
         return text + "]";
@@ -84,19 +90,27 @@ template <class T> class tensor_view {
     template <std::same_as<std::remove_const_t<T>> U>
     requires std::is_const_v<T> tensor_view(const tensor_view<U> &other) : data_(other.data()), dims_(other.dims()) {}
 
-    T *data() const noexcept { return data_; }
-    const shape &dims() const noexcept { return dims_; }
-    index_type dim(std::size_t i) const noexcept { return dims_[i]; }
-    index_type count() const noexcept { return dims_.count(); }
-    std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(count())}; }
-    bool empty() const noexcept { return data_ == nullptr; }
+    [[nodiscard]] T *data() const noexcept { return data_; }
+    [[nodiscard]] const shape &dims() const &noexcept { return dims_; }
+    [[nodiscard]] shape dims() const &&noexcept { return dims_; } // by value: a view is often a temporary
+    [[nodiscard]] index_type dim(std::size_t i) const noexcept { return dims_[i]; }
+    [[nodiscard]] index_type count() const noexcept { return dims_.count(); }
+    [[nodiscard]] std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(count())}; }
+    [[nodiscard]] bool empty() const noexcept { return data_ == nullptr; }
 
     /// Element at one index per dimension. Unchecked.
-    template <std::convertible_to<index_type>... I> T &operator()(I... i) const noexcept {
+    template <std::convertible_to<index_type>... I> [[nodiscard]] T &operator()(I... i) const noexcept {
         index_type offset = 0;
         std::size_t d = 0;
         ((offset = offset * dims_[d++] + static_cast<index_type>(i)), ...);
         return data_[offset];
+    }
+
+    /// The part with index `i` in the first dimension, which it no longer has: one image of a batch, one row of a matrix. `i` is
+    /// below dim(0), which debug builds check.
+    [[nodiscard]] tensor_view operator[](index_type i) const noexcept {
+        const shape part = dims_.without_first();
+        return {data_ + i * part.count(), part};
     }
 
   private:
@@ -107,61 +121,49 @@ template <class T> class tensor_view {
 /// A cache line, and the width of the widest vector register.
 inline constexpr std::size_t alignment = 64;
 
-/// Frees what aligned_buffer() allocated, if it is ours.
-struct aligned_delete {
-    bool owned = true;
-    std::size_t mapped = 0; ///< bytes, if it is of map_pages()
-    template <class T> void operator()(T *p) const noexcept {
-        if (mapped > 0)
-            ::munmap(p, mapped);
-        else if (owned)
-            ::operator delete (p, std::align_val_t{alignment});
+/// Gives a tensor's elements back where they came from.
+struct element_release {
+    /// Is called with the address of the first element and with `bytes`; null for elements that are not the tensor's.
+    void (*function)(void *elements, std::size_t bytes) noexcept = nullptr;
+    std::size_t bytes = 0;
+
+    void operator()(void *elements) const noexcept {
+        if (function) function(elements, bytes);
     }
 };
 
-/// Uninitialised memory for `count` elements, aligned to a cache line. Throws std::bad_alloc.
-template <class T>
-requires std::is_trivially_destructible_v<T> std::unique_ptr<T[], aligned_delete> aligned_buffer(index_type count) {
-    void *p = ::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{alignment});
-    return std::unique_ptr<T[], aligned_delete>(static_cast<T *>(p));
-}
-
 /// A contiguous row-major tensor that owns its elements, aligned to a cache line.
-template <class T> class tensor {
+///
+/// What refers to the elements cannot be had of a temporary, whose elements end with the expression: give it a name first. A
+/// function that is only called with a temporary can take a `const tensor<T> &`.
+template <class T>
+requires std::is_trivially_copyable_v<T>
+class tensor {
   public:
     tensor() = default;
-    /// All elements zero.
-    explicit tensor(shape dims) : data_(aligned_buffer<T>(dims.count())), dims_(dims) {
-        std::fill_n(data_.get(), dims.count(), T{});
-    }
-    explicit tensor(tensor_view<const T> source) : data_(aligned_buffer<T>(source.count())), dims_(source.dims()) {
-        std::copy_n(source.data(), source.count(), data_.get());
+    /// All elements zero. Throws std::bad_alloc, as everything that makes elements does.
+    explicit tensor(shape dims) : tensor(uninitialised(dims)) { std::fill_n(data(), count(), T{}); }
+    /// A copy.
+    explicit tensor(tensor_view<const T> source) : tensor(uninitialised(source.dims())) {
+        std::copy_n(source.data(), source.count(), data());
     }
     /// Not yet written.
-    static tensor uninitialised(shape dims) {
-        tensor t;
-        t.data_ = aligned_buffer<T>(dims.count());
-        t.dims_ = dims;
-        return t;
+    [[nodiscard]] static tensor uninitialised(shape dims) {
+        void *const elements = ::operator new (static_cast<std::size_t>(dims.count()) * sizeof(T), std::align_val_t{alignment});
+        return adopt(static_cast<T *>(elements), dims,
+                     {[](void *p, std::size_t) noexcept { ::operator delete (p, std::align_val_t{alignment}); }});
     }
-    /// Not yet written, and if it is large, in memory straight from the system, which goes back there at once: an allocator may
-    /// keep what was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so this is for what is many.
-    static tensor in_pages(shape dims) {
-        constexpr std::size_t large = std::size_t{1} << 20;
-        const std::size_t bytes = static_cast<std::size_t>(dims.count()) * sizeof(T);
-        if (bytes < large) return uninitialised(dims);
+    /// Takes over elements that came from elsewhere, dims.count() of them, perhaps not aligned: `release` gives them back.
+    [[nodiscard]] static tensor adopt(T *elements, shape dims, element_release release) noexcept {
         tensor t;
-        t.data_ = {reinterpret_cast<T *>(map_pages(bytes)), aligned_delete{.mapped = bytes}};
+        t.data_ = {elements, release};
         t.dims_ = dims;
         return t;
     }
     /// Takes the place of a tensor without a copy: the elements belong to somebody else, who keeps them alive, are perhaps not
     /// aligned, and must not be written. A copy of it owns its elements as any other.
-    static tensor borrow(tensor_view<const T> elements) {
-        tensor t;
-        t.data_ = {const_cast<T *>(elements.data()), aligned_delete{.owned = false}};
-        t.dims_ = elements.dims();
-        return t;
+    [[nodiscard]] static tensor borrow(tensor_view<const T> elements) noexcept {
+        return adopt(const_cast<T *>(elements.data()), elements.dims(), {});
     }
     tensor(const tensor &other) : tensor(other.view()) {}
     tensor(tensor &&other) noexcept : data_(std::move(other.data_)), dims_(std::exchange(other.dims_, shape{0})) {}
@@ -171,23 +173,37 @@ template <class T> class tensor {
         return *this;
     }
 
-    T *data() noexcept { return data_.get(); }
-    const T *data() const noexcept { return data_.get(); }
-    const shape &dims() const noexcept { return dims_; }
-    index_type dim(std::size_t i) const noexcept { return dims_[i]; }
-    index_type count() const noexcept { return dims_.count(); }
-    tensor_view<T> view() noexcept { return {data_.get(), dims_}; }
-    tensor_view<const T> view() const noexcept { return {data_.get(), dims_}; }
-    operator tensor_view<T>() noexcept { return view(); }
-    operator tensor_view<const T>() const noexcept { return view(); }
-    std::span<T> span() noexcept { return view().span(); }
-    std::span<const T> span() const noexcept { return view().span(); }
+    [[nodiscard]] T *data() &noexcept { return data_.get(); }
+    [[nodiscard]] const T *data() const &noexcept { return data_.get(); }
+    [[nodiscard]] const shape &dims() const &noexcept { return dims_; }
+    [[nodiscard]] shape dims() const &&noexcept { return dims_; }
+    [[nodiscard]] index_type dim(std::size_t i) const noexcept { return dims_[i]; }
+    [[nodiscard]] index_type count() const noexcept { return dims_.count(); }
+    [[nodiscard]] tensor_view<T> view() &noexcept { return {data_.get(), dims_}; }
+    [[nodiscard]] tensor_view<const T> view() const &noexcept { return {data_.get(), dims_}; }
+    operator tensor_view<T>() &noexcept { return view(); }
+    operator tensor_view<const T>() const &noexcept { return view(); }
+    [[nodiscard]] std::span<T> span() &noexcept { return view().span(); }
+    [[nodiscard]] std::span<const T> span() const &noexcept { return view().span(); }
 
-    template <std::convertible_to<index_type>... I> T &operator()(I... i) noexcept { return view()(i...); }
-    template <std::convertible_to<index_type>... I> const T &operator()(I... i) const noexcept { return view()(i...); }
+    /// As those of tensor_view.
+    template <std::convertible_to<index_type>... I> [[nodiscard]] T &operator()(I... i) &noexcept { return view()(i...); }
+    template <std::convertible_to<index_type>... I> [[nodiscard]] const T &operator()(I... i) const &noexcept {
+        return view()(i...);
+    }
+    [[nodiscard]] tensor_view<T> operator[](index_type i) &noexcept { return view()[i]; }
+    [[nodiscard]] tensor_view<const T> operator[](index_type i) const &noexcept { return view()[i]; }
+
+    // Of a temporary.
+    void data() const && = delete;
+    void view() const && = delete;
+    void span() const && = delete;
+    void operator[](index_type) const && = delete;
+    operator tensor_view<T>() const && = delete;
+    operator tensor_view<const T>() const && = delete;
 
   private:
-    std::unique_ptr<T[], aligned_delete> data_;
+    std::unique_ptr<T[], element_release> data_;
     shape dims_{0};
 };
 

@@ -163,7 +163,8 @@ inline void write_tensor(platform::output_file &file, const named_tensor &t, dty
         write_stored(file, *t.stored);
     else {
         if (t.stored->type == dtype::f64) check_range(*t.stored, type);
-        write_as(file, t.name, read_float(*t.stored).span(), type);
+        const tensor<float> values = read_float(*t.stored);
+        write_as(file, t.name, values.span(), type);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "fastvit/base/float16.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
+#include "fastvit/platform/memory.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <array>
@@ -199,10 +200,23 @@ inline void read_float_into(const stored_tensor &source, std::span<float> to) {
         detail::convert_elements<std::uint16_t>(source, to.data(), [](std::uint16_t x) { return bfloat16_to_float(x); });
 }
 
+namespace detail {
+
+/// Not yet written, and if it is large, in memory straight from the system, which goes back there at once: an allocator may keep
+/// what was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so this is for what is many.
+inline tensor<float> tensor_in_pages(const shape &dims) {
+    constexpr std::size_t large = std::size_t{1} << 20;
+    const std::size_t bytes = static_cast<std::size_t>(dims.count()) * sizeof(float);
+    if (bytes < large) return tensor<float>::uninitialised(dims);
+    return tensor<float>::adopt(reinterpret_cast<float *>(map_pages(bytes)), dims, {unmap_pages, bytes});
+}
+
+} // namespace detail
+
 /// The tensor's elements as float32, row-major and contiguous. Throws like read_float_into(), and std::bad_alloc.
 inline tensor<float> read_float(const stored_tensor &source) {
     check_floating(source); // before the memory is asked for
-    auto result = tensor<float>::in_pages(source.dims);
+    auto result = detail::tensor_in_pages(source.dims);
     read_float_into(source, result.span());
     return result;
 }

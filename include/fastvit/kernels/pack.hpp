@@ -16,8 +16,9 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 class float_buffer {
   public:
     float_buffer() = default;
-    explicit float_buffer(index_type count) : data_(aligned_buffer<float>(count)), count_(count) {
-        std::fill_n(data_.get(), count, 0.0F);
+    explicit float_buffer(index_type count) : count_(count) {
+        const auto zeros = std::make_shared<tensor<float>>(shape{count});
+        data_ = {zeros, zeros->data()};
     }
     /// A part of a larger piece of memory, which it keeps alive.
     float_buffer(std::shared_ptr<float[]> part, index_type count) : data_(std::move(part)), count_(count) {}

@@ -13,12 +13,14 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// Zeroed, page-aligned memory straight from the system, to be given back with ::munmap(). Throws std::bad_alloc.
+/// Zeroed, page-aligned memory straight from the system, to be given back with unmap_pages(). Throws std::bad_alloc.
 inline std::byte *map_pages(std::size_t bytes) {
     void *const address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (address == MAP_FAILED) throw std::bad_alloc();
     return static_cast<std::byte *>(address);
 }
+
+inline void unmap_pages(void *address, std::size_t bytes) noexcept { ::munmap(address, bytes); }
 
 /// Zeroed, page-aligned memory, for what is large and lives long: packed weights and activations. It comes zeroed without being
 /// touched, and what is never touched takes no memory. In huge pages (2 MB instead of 4 KB) the weights of a large network need
@@ -49,7 +51,7 @@ class pages {
         return *this;
     }
     ~pages() {
-        if (mapping_) ::munmap(mapping_, bytes_);
+        if (mapping_) unmap_pages(mapping_, bytes_);
     }
 
     std::byte *data() const noexcept { return data_; }
