@@ -3,6 +3,7 @@
 
 #include "fastvit/bundled.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/postprocess.hpp"
 
 #include "cli/checkpoint.hpp"
 #include "cli/outputs.hpp"
