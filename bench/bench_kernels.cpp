@@ -9,7 +9,8 @@
 // it has, whatever the tier (see fma_peak.hpp).
 #include "fastvit/architecture.hpp"
 #include "fastvit/isa.hpp"
-#include "fastvit/kernels/pack.hpp"
+#include "fastvit/kernels/depthwise/pack.hpp"
+#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/runtime/map.hpp"
 
 #include "cli/fma_peak.hpp"
@@ -82,7 +83,7 @@ struct gemm_shape {
 
 void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shape &s, activation act) {
     const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
-    const packed_gemm packed = pack_gemm(
+    const packed_matrix packed = pack_gemm(
         tier, s.k, s.n, [&](index_type row, index_type column) { return w[row * s.n + column]; },
         [](index_type) { return 0.1F; });
     // A pixel of the stem's input has 3 floats; the pointwise layers read padded pixels.
@@ -102,11 +103,8 @@ void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shap
                               .segments = s.segments,
                               .segment = s.k / s.segments,
                               .segment_stride = image_row,
-                              .weights = packed.weights.data(),
-                              .panel = packed.panel,
-                              .bias = packed.bias.data(),
+                              .matrix = packed,
                               .c = to.data(),
-                              .columns = packed.columns,
                               .column_end = packed.columns,
                               .act = act};
     time_macs(state, static_cast<double>(s.pixels * s.k * s.n), [&] { tier.gemm(arguments); });
@@ -138,12 +136,7 @@ void run_depthwise(benchmark::State &state, const kernel_table &tier, const dept
                                    .out_row = s.width * out_pixel,
                                    .rows = rows,
                                    .columns = s.width,
-                                   .in_channels = packed.in_channels,
-                                   .out_channels = packed.out_channels,
-                                   .kernel = s.kernel,
-                                   .stride = s.stride,
-                                   .multiplier = s.multiplier,
-                                   .weights = packed.weights.data()};
+                                   .window = packed};
     time_macs(state, static_cast<double>(rows * s.width * out * taps), [&] { tier.depthwise(arguments); });
 }
 

@@ -39,12 +39,7 @@ using block = double (*)();
 
 #if defined(__x86_64__)
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+FASTVIT_TARGET_BEGIN("avx2,fma")
 
 inline double run_avx2() {
     __m256 sum[chains], half = _mm256_set1_ps(0.5F), one = _mm256_set1_ps(1.0F);
@@ -59,14 +54,8 @@ inline double run_avx2() {
     return 2.0 * 8 * chains * static_cast<double>(steps);
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f")
-#endif
+FASTVIT_TARGET_END
+FASTVIT_TARGET_BEGIN("avx512f")
 
 inline double run_avx512() {
     __m512 sum[chains], half = _mm512_set1_ps(0.5F), one = _mm512_set1_ps(1.0F);
@@ -79,11 +68,7 @@ inline double run_avx512() {
     return 2.0 * 16 * chains * static_cast<double>(steps);
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+FASTVIT_TARGET_END
 
 // The baseline has no fused multiply-add: one addition and one multiplication of four floats start in each cycle.
 inline double run_sse() {

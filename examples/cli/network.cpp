@@ -65,8 +65,7 @@ double relative_difference(std::span<const float> a, std::span<const float> b) {
 
 kernel_report report_kernels() {
     kernel_report report;
-    for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
-        report.tiers.push_back({std::string(tier.kernels->name), tier.supported});
+    for (const fastvit::isa_tier &tier : fastvit::isa_tiers()) report.tiers.push_back({std::string(tier.name), tier.supported});
     report.runs = fastvit::select_kernels().name;
     const char *const forced = std::getenv("FASTVIT_ISA");
     report.why = forced && *forced ? "the environment variable FASTVIT_ISA asks for it" : "the fastest that this machine can run";

@@ -2,7 +2,8 @@
 // Every kernel of every tier against reference.hpp. Tiers that the machine cannot run are tested by their shapes.
 // Labels: portable
 #include "fastvit/isa.hpp"
-#include "fastvit/kernels/pack.hpp"
+#include "fastvit/kernels/depthwise/pack.hpp"
+#include "fastvit/kernels/gemm/pack.hpp"
 
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"
@@ -155,7 +156,7 @@ class gemm_problem {
     }
 
     index_type columns() const { return packed_.columns; }
-    index_type panel() const { return packed_.panel; }
+    index_type panel() const { return packed_.format.panel; }
     gemm_part whole() const { return {0, case_.pixels, 0, columns()}; }
 
     /// The results of the parts, [pixels][columns]; NaN where no part was. Fails if anything else was written.
@@ -217,12 +218,9 @@ class gemm_problem {
                      .segments = case_.segments,
                      .segment = case_.segment,
                      .segment_stride = stride_,
-                     .weights = packed_.weights.data(),
-                     .panel = packed_.panel,
-                     .bias = packed_.bias.data(),
+                     .matrix = packed_,
                      .c = c.data(),
                      .residual = case_.residual == residual_kind::none ? nullptr : r.data(),
-                     .columns = columns(),
                      .column_begin = part.column_begin,
                      .column_end = part.column_end,
                      .act = case_.act});
@@ -231,7 +229,7 @@ class gemm_problem {
     gemm_case case_;
     const kernel_table *tier_;
     floats weight_, bias_; ///< [columns][depth]
-    packed_gemm packed_;
+    packed_matrix packed_;
     index_type stride_;
     std::vector<index_type> a_places_, c_places_, residual_places_;
     floats a_, residual_;
@@ -333,35 +331,62 @@ TEST_P(kernels, gemm_of_a_range_of_columns_leaves_the_others) {
 class used_places {
   public:
     explicit used_places(index_type count) : count_(count) {}
-    bool use(index_type place) { return place >= 0 && place < count_ && used_.insert(place).second; }
+    /// A float at that byte.
+    bool use(index_type place) {
+        const index_type size = sizeof(float);
+        return place >= 0 && place % size == 0 && place + size <= count_ && used_.insert(place).second;
+    }
 
   private:
     index_type count_;
     std::set<index_type> used_;
 };
 
-bool aligned(const float *p) { return reinterpret_cast<std::uintptr_t>(p) % fastvit::alignment == 0; }
+bool aligned(const void *p) { return reinterpret_cast<std::uintptr_t>(p) % fastvit::alignment == 0; }
+
+/// The float at that byte of a packed weight.
+float float_at(const std::byte *weights, index_type at) {
+    float value;
+    std::memcpy(&value, weights + at, sizeof value);
+    return value;
+}
 
 TEST_P(kernels, pack_gemm_puts_every_weight_where_at_says) {
     for (const index_type rows : {1, 7, 50}) {
         for (const index_type columns : widths) {
             const auto weight = [](index_type row, index_type column) { return static_cast<float>(1000 * row + column + 1); };
-            const packed_gemm packed =
+            const packed_matrix packed =
                 pack_gemm(tier(), rows, columns, weight, [](index_type column) { return static_cast<float>(-column - 1); });
             ASSERT_EQ(packed.columns, padded_channels(columns));
-            ASSERT_EQ(packed.panel % tier().lanes, 0);
-            ASSERT_TRUE(aligned(packed.weights.data()) && aligned(packed.bias.data()));
-            used_places places(packed.weights.count());
+            ASSERT_EQ(packed.format.panel % tier().lanes, 0);
+            ASSERT_EQ(packed.format.group, 1);
+            ASSERT_TRUE(aligned(packed.weights) && aligned(packed.bias));
+            used_places places(packed.weight_memory.count());
             for (index_type column = 0; column < packed.columns; ++column) {
                 const bool real = column < columns;
-                ASSERT_EQ(packed.bias.data()[column], real ? static_cast<float>(-column - 1) : 0);
+                ASSERT_EQ(packed.bias[column], real ? static_cast<float>(-column - 1) : 0);
                 for (index_type row = 0; row < rows; ++row) {
                     ASSERT_TRUE(places.use(packed.at(row, column))) << row << ", " << column;
-                    ASSERT_EQ(packed.weights.data()[packed.at(row, column)], real ? weight(row, column) : 0);
+                    ASSERT_EQ(float_at(packed.weights, packed.at(row, column)), real ? weight(row, column) : 0);
                 }
             }
         }
     }
+}
+
+// The types to come take several rows in one instruction.
+TEST(packed_matrix, at_has_a_place_for_every_weight_of_a_group) {
+    for (const index_type group : {1, 2, 4})
+        for (const index_type rows : {1, 3, 8, 21})
+            for (const index_type columns : {16, 48, 80}) {
+                const packed_matrix_view m{.format = {.group = group, .panel = 32}, .rows = rows, .columns = columns};
+                used_places places(m.bytes());
+                for (index_type column = 0; column < columns; ++column)
+                    for (index_type row = 0; row < rows; ++row) {
+                        ASSERT_TRUE(places.use(m.at(row, column))) << row << ", " << column;
+                        ASSERT_EQ(m.at(row, column), m.at(row / group * group, column) + row % group * size_of(m.format.type));
+                    }
+            }
 }
 
 void expect_packed_depthwise(const kernel_table &tier, index_type channels, index_type multiplier, index_type kernel) {
@@ -371,11 +396,11 @@ void expect_packed_depthwise(const kernel_table &tier, index_type channels, inde
         pack_depthwise(tier, channels, multiplier, kernel, 1, value, [&](index_type o) { return value(o, -1); });
     ASSERT_EQ(packed.in_channels, padded_channels(channels));
     ASSERT_EQ(packed.out_channels, padded_channels(channels * multiplier));
-    used_places places(packed.weights.count());
+    used_places places(packed.weight_memory.count());
     for (index_type o = 0; o < packed.in_channels * multiplier; ++o) {
         for (index_type tap = -1; tap < kernel * kernel; ++tap) {
             ASSERT_TRUE(places.use(packed.at(o, tap))) << o << ", " << tap;
-            ASSERT_EQ(packed.weights.data()[packed.at(o, tap)], o < channels * multiplier ? value(o, tap) : 0);
+            ASSERT_EQ(float_at(packed.weights, packed.at(o, tap)), o < channels * multiplier ? value(o, tap) : 0);
         }
     }
 }
@@ -439,12 +464,7 @@ void expect_depthwise_right(random_source &random, const kernel_table &tier, con
                     .out_row = row,
                     .rows = d.rows,
                     .columns = d.columns,
-                    .in_channels = packed.in_channels,
-                    .out_channels = packed.out_channels,
-                    .kernel = d.kernel,
-                    .stride = d.stride,
-                    .multiplier = d.multiplier,
-                    .weights = packed.weights.data()});
+                    .window = packed});
     comparison all;
     for (index_type o = 0; o < packed.out_channels; ++o) {
         const bool real = o < d.outputs();
@@ -902,15 +922,15 @@ void expect_refused(std::string_view argument, const std::string &name) {
         EXPECT_EQ(e.code(), error_kind::invalid_argument);
         EXPECT_EQ(e.details().found, name);
         for (const isa_tier &tier : isa_tiers())
-            EXPECT_EQ(e.details().expected.find(tier.kernels->name) != std::string::npos, tier.supported)
-                << tier.kernels->name << " in: " << e.what();
+            EXPECT_EQ(e.details().expected.find(tier.name) != std::string::npos, tier.supported)
+                << tier.name << " in: " << e.what();
     }
 }
 
 TEST(select_kernels, gives_the_named_tier) {
     const forced_isa unset(nullptr);
     for (const isa_tier &tier : isa_tiers()) {
-        const std::string name(tier.kernels->name);
+        const std::string name(tier.name);
         if (tier.supported)
             EXPECT_EQ(&select_kernels(name), tier.kernels);
         else
@@ -921,7 +941,7 @@ TEST(select_kernels, gives_the_named_tier) {
 
 TEST(select_kernels, obeys_the_environment) {
     for (const isa_tier &tier : isa_tiers()) {
-        const std::string name(tier.kernels->name);
+        const std::string name(tier.name);
         const forced_isa set(name.c_str());
         if (tier.supported)
             EXPECT_EQ(&select_kernels(), tier.kernels);
@@ -960,7 +980,7 @@ TEST(isa_tiers, are_those_of_the_architecture) {
     const std::vector<std::string_view> expected = {"scalar"};
 #endif
     std::vector<std::string_view> names;
-    for (const isa_tier &tier : isa_tiers()) names.push_back(tier.kernels->name);
+    for (const isa_tier &tier : isa_tiers()) names.push_back(tier.name);
     EXPECT_EQ(names, expected);
 }
 
@@ -969,7 +989,7 @@ TEST(select_kernels, tiers_differ) {
     std::set<std::string_view> names;
     std::set<void (*)(const gemm_args &)> codes;
     for (const isa_tier &tier : isa_tiers()) {
-        names.insert(tier.kernels->name);
+        names.insert(tier.name);
         codes.insert(tier.kernels->gemm);
         EXPECT_EQ(channel_padding % tier.kernels->lanes, 0);
     }

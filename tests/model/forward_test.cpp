@@ -60,7 +60,7 @@ using io_test::expect_error;
 const std::vector<std::string> tier_names = [] {
     std::vector<std::string> names;
     for (const isa_tier &tier : isa_tiers())
-        if (tier.supported) names.emplace_back(tier.kernels->name);
+        if (tier.supported) names.emplace_back(tier.name);
     return names;
 }();
 

@@ -128,7 +128,7 @@ class tier_test : public testing::TestWithParam<std::string> {};
 std::vector<std::string> usable_tiers() {
     std::vector<std::string> names;
     for (const isa_tier &tier : isa_tiers())
-        if (tier.supported) names.emplace_back(tier.kernels->name);
+        if (tier.supported) names.emplace_back(tier.name);
     return names;
 }
 INSTANTIATE_TEST_SUITE_P(model, tier_test, testing::ValuesIn(usable_tiers()), [](const auto &i) { return i.param; });

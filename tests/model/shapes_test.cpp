@@ -100,7 +100,7 @@ std::vector<way> all_ways() {
     std::vector<way> ways;
     for (const isa_tier &tier : isa_tiers())
         if (tier.supported)
-            for (const graph form : {graph::train_time, graph::folded}) ways.push_back({form, std::string(tier.kernels->name)});
+            for (const graph form : {graph::train_time, graph::folded}) ways.push_back({form, std::string(tier.name)});
     return ways;
 }
 

@@ -3,7 +3,7 @@
 // bits for any number of workers and any order of tasks, memory exactly as planned, halos and padding channels left zero.
 // Labels: portable
 #include "fastvit/isa.hpp"
-#include "fastvit/kernels/pack.hpp"
+#include "fastvit/kernels/weights.hpp"
 #include "fastvit/parts/head.hpp"
 #include "fastvit/parts/stage.hpp"
 #include "fastvit/parts/stem.hpp"
@@ -146,9 +146,8 @@ class blocks : public testing::Test {
         for (const isa_tier &tier : fastvit::isa_tiers()) {
             if (!tier.supported) continue;
             for (const graph form : {graph::folded, graph::train_time}) {
-                SCOPED_TRACE(testing::Message()
-                             << x.images << " x " << x.channels << " x " << x.height << " x " << x.width << ", "
-                             << tier.kernels->name << (form == graph::folded ? ", folded" : ", train-time"));
+                SCOPED_TRACE(testing::Message() << x.images << " x " << x.channels << " x " << x.height << " x " << x.width
+                                                << ", " << tier.name << (form == graph::folded ? ", folded" : ", train-time"));
                 expect_block_in(*tier.kernels, make(*tier.kernels, form), x, expected, layout);
             }
         }

@@ -3,7 +3,6 @@
 // which elements a tile reads and writes, and where its remainders are, can so be tested anywhere. Slow.
 #pragma once
 
-#include "fastvit/isa.hpp"
 #include "fastvit/kernels/tiers/prelude.hpp"
 
 #include <cmath>
@@ -53,6 +52,9 @@ template <index_type L> array<L> min(const array<L> &a, const array<L> &b) {
 }
 template <index_type L> array<L> max(const array<L> &a, const array<L> &b) {
     return lanewise(a, b, [](float x, float y) { return x > y ? x : y; });
+}
+template <index_type L> array<L> square_root(const array<L> &a) {
+    return array<L>::each([&](index_type i) { return std::sqrt(a.v[i]); });
 }
 template <index_type L> array<L> fma(const array<L> &a, const array<L> &b, const array<L> &c) { return a * b + c; }
 template <index_type L> void accumulate(array<L> &c, const array<L> &a, const array<L> &b) { c = fma(a, b, c); }

@@ -5,7 +5,7 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
-#include "fastvit/kernels/contract.hpp"
+#include "fastvit/kernels/channels.hpp"
 #include "fastvit/parts/weights.hpp"
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
-#include "fastvit/kernels/contract.hpp"
+#include "fastvit/kernels/attention/contract.hpp"
 
 #include <string>
 

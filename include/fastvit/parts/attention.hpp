@@ -118,7 +118,7 @@ class attention_block {
     index_type channels_;
     std::optional<channel_affine> norm_; ///< LayerNorm, or the train-time graph's BatchNorm
     bool layer_norm_ = false;
-    kernels::packed_gemm qkv_, proj_;
+    kernels::packed_matrix qkv_, proj_;
     std::optional<channel_affine> layer_scale_; ///< train-time graph only
     conv_ffn ffn_;
 };

@@ -102,7 +102,7 @@ class conv_ffn {
 
     conv spatial_;
     std::optional<channel_affine> norm_; ///< train-time graph only, as layer_scale_
-    kernels::packed_gemm fc1_, fc2_;
+    kernels::packed_matrix fc1_, fc2_;
     std::optional<channel_affine> layer_scale_;
 };
 

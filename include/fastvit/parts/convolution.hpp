@@ -2,7 +2,8 @@
 // Layers with packed weights, and one that runs any of the network's convolutions from map to map.
 #pragma once
 
-#include "fastvit/kernels/pack.hpp"
+#include "fastvit/kernels/depthwise/pack.hpp"
+#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/parts/weights.hpp"
 #include "fastvit/reparam/fold.hpp"
 #include "fastvit/runtime/context.hpp"
@@ -14,8 +15,8 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
 using kernels::activation;
 
 /// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
-inline kernels::packed_gemm pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
-                                           const tensor<float> &bias) {
+inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
+                                             const tensor<float> &bias) {
     const index_type in = kernel.dim(1);
     const float *const w = kernel.data(), *const b = bias.data();
     return kernels::pack_gemm(
@@ -24,18 +25,9 @@ inline kernels::packed_gemm pack_pointwise(const kernels::weight_target &target,
 }
 
 /// The arguments of a whole packed matrix over `pixels` pixels.
-inline kernels::gemm_args gemm_over(const kernels::packed_gemm &w, const float *const *a, float *const *c, index_type pixels,
+inline kernels::gemm_args gemm_over(const kernels::packed_matrix &w, const float *const *a, float *const *c, index_type pixels,
                                     activation act = activation::none) {
-    return {.a = a,
-            .pixels = pixels,
-            .segment = w.rows,
-            .weights = w.weights.data(),
-            .panel = w.panel,
-            .bias = w.bias.data(),
-            .c = c,
-            .columns = w.columns,
-            .column_end = w.columns,
-            .act = act};
+    return {.a = a, .pixels = pixels, .segment = w.rows, .matrix = w, .c = c, .column_end = w.columns, .act = act};
 }
 
 /// The arguments of a depthwise convolution for a tile of the output. The input's halo is at least kernel / 2.
@@ -50,12 +42,7 @@ inline kernels::depthwise_args depthwise_over(const kernels::packed_depthwise &w
             .out_row = out_row,
             .rows = t.rows,
             .columns = t.columns,
-            .in_channels = w.in_channels,
-            .out_channels = w.out_channels,
-            .kernel = w.kernel,
-            .stride = w.stride,
-            .multiplier = w.multiplier,
-            .weights = w.weights.data()};
+            .window = w};
 }
 
 /// Pixels of a tile whose maps, `floats` for each pixel, take about 192 KB: they and the weights that stream past them fit the
@@ -65,7 +52,7 @@ constexpr index_type tile_pixels_for(index_type floats) noexcept {
 }
 
 /// A pointwise layer over a whole map, of the same or another layout.
-inline void run_pointwise(const context &c, const kernels::packed_gemm &w, const map &in, const map &out,
+inline void run_pointwise(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
                           activation act = activation::none, const map *residual = nullptr) {
     const tiling tiles(out.size, tile_pixels_for(in.pixel_stride + out.pixel_stride), c.workers);
     c.parallel(tiles.count(), [&](index_type i, int) {
@@ -105,7 +92,7 @@ class conv {
     extent output(const extent &in) const noexcept {
         return dims_.stride == 2 ? in.halved(dims_.out) : in.with_channels(dims_.out);
     }
-    const kernels::packed_gemm &matrix() const { return std::get<kernels::packed_gemm>(packed_); }
+    const kernels::packed_matrix &matrix() const { return std::get<kernels::packed_matrix>(packed_); }
     const kernels::packed_depthwise &depthwise() const { return std::get<kernels::packed_depthwise>(packed_); }
 
     /// `out` has the extent output(in.size); the halo of `in` is at least kernel / 2. A dense kernel over 1 needs an input whose
@@ -148,7 +135,7 @@ class conv {
     }
 
     weights::conv_shape dims_;
-    std::variant<kernels::packed_gemm, kernels::packed_depthwise> packed_;
+    std::variant<kernels::packed_matrix, kernels::packed_depthwise> packed_;
 };
 
 /// Scale and shift of each channel, padded with zeros: a BatchNorm of the train-time graph, or a layer scale.

@@ -37,7 +37,7 @@ class linear {
     }
 
   private:
-    kernels::packed_gemm packed_;
+    kernels::packed_matrix packed_;
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::nn

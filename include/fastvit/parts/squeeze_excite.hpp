@@ -24,10 +24,10 @@ inline void run_mean(const context &c, const map &m, float *out, index_type row)
 }
 
 /// A pointwise layer over vectors that lie one after the other: pooled features.
-inline void run_linear(const context &c, const kernels::packed_gemm &w, float *in, index_type in_row, float *out,
+inline void run_linear(const context &c, const kernels::packed_matrix &w, float *in, index_type in_row, float *out,
                        index_type out_row, index_type vectors, activation act = activation::none) {
     // Panels are shared out, because there are few vectors and the weights are most of the work.
-    const index_type panels = (w.columns + w.panel - 1) / w.panel;
+    const index_type panels = (w.columns + w.format.panel - 1) / w.format.panel;
     const index_type groups = std::min(panels, 4 * index_type{c.workers});
     for (index_type first = 0; first < vectors; first += kernels::gemm_max_pixels) {
         const index_type count = std::min(kernels::gemm_max_pixels, vectors - first);
@@ -37,8 +37,8 @@ inline void run_linear(const context &c, const kernels::packed_gemm &w, float *i
             run_pixels(in + first * in_row, in_row, count, a);
             run_pixels(out + first * out_row, out_row, count, to);
             kernels::gemm_args g = gemm_over(w, a, to, count, act);
-            g.column_begin = panels * i / groups * w.panel;
-            g.column_end = std::min(w.columns, panels * (i + 1) / groups * w.panel);
+            g.column_begin = panels * i / groups * w.format.panel;
+            g.column_end = std::min(w.columns, panels * (i + 1) / groups * w.format.panel);
             c.kernels.gemm(g);
         });
     }
@@ -64,7 +64,7 @@ class squeeze_excite {
     }
 
   private:
-    kernels::packed_gemm reduce_, expand_;
+    kernels::packed_matrix reduce_, expand_;
     kernels::float_buffer no_shift_;
 };
 

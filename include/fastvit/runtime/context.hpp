@@ -4,7 +4,7 @@
 #pragma once
 
 #include "fastvit/executor.hpp"
-#include "fastvit/kernels/contract.hpp"
+#include "fastvit/kernels/table.hpp"
 #include "fastvit/observer.hpp"
 #include "fastvit/runtime/map.hpp"
 #include "fastvit/tensor.hpp"

@@ -2,7 +2,7 @@
 // Activations: NHWC maps with a halo of zeros, so that no kernel tests for the border.
 #pragma once
 
-#include "fastvit/kernels/contract.hpp"
+#include "fastvit/kernels/channels.hpp"
 
 #include <algorithm>
 

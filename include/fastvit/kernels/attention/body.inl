@@ -16,11 +16,13 @@ struct running_softmax {
         for (index_type i = 0; i < size; i += vec::lanes) {
             vec::broadcast(lowest).store(maximum + i);
             vec::broadcast(0.0F).store(total + i);
+            vec::broadcast(0.0F).store(added + i);
         }
     }
     float maximum[size];
     float total[size];
     float rescale[size]; ///< what the sums before the last step have to be multiplied by
+    float added[size];   ///< what the last step adds to the totals
 };
 
 /// scores[i][j] = 2^(scores[i][j] - the largest of query i so far), with `state` brought up to date. All maxima come first: one
@@ -43,8 +45,10 @@ inline void softmax_step(float *const *scores, index_type queries, index_type co
             e.store(scores[i] + j);
             sum = sum + e;
         }
-        state.total[i] = state.total[i] * state.rescale[i] + sum_of_lanes(sum);
+        state.added[i] = sum_of_lanes(sum);
     }
+    for (index_type i = 0; i < queries; i += vec::lanes)
+        fma(vec::load(state.total + i), vec::load(state.rescale + i), vec::load(state.added + i)).store(state.total + i);
 }
 
 /// Lane i of register j becomes lane j of register i: log2(lanes) rounds of a perfect shuffle of the rows.
@@ -58,6 +62,7 @@ FASTVIT_ALWAYS_INLINE void transpose(vec (&m)[vec::lanes]) {
 }
 
 inline void attention(const attention_args &t) {
+    FASTVIT_ASSERT(t.q && t.k && t.v && t.out && t.scratch && t.tokens >= 1);
     const index_type padded = padded_channels(t.tokens);
     const index_type score_panel = gemm_panel(attention_keys), value_panel = gemm_panel(head_channels);
     static_assert(attention_keys % channel_padding == 0 && attention_queries <= gemm_max_pixels);
@@ -67,6 +72,13 @@ inline void attention(const attention_args &t) {
     float *const sums = scores + attention_queries * attention_keys;
     float *const no_bias = sums + attention_queries * head_channels;
     std::fill_n(no_bias, attention_keys, 0.0F);
+    const auto matrix = [&](const float *weights, index_type rows, index_type columns, index_type panel) {
+        return packed_matrix_view{.format = {.panel = panel},
+                                  .rows = rows,
+                                  .columns = columns,
+                                  .weights = reinterpret_cast<const std::byte *>(weights),
+                                  .bias = no_bias};
+    };
 
     // Each block of keys is one packed matrix for each product, as pack_gemm would lay it out.
     for (index_type block = 0; block < padded; block += attention_keys) {
@@ -107,11 +119,8 @@ inline void attention(const attention_args &t) {
             gemm({.a = q_rows,
                   .pixels = queries,
                   .segment = head_channels,
-                  .weights = keys + block * head_channels,
-                  .panel = score_panel,
-                  .bias = no_bias,
+                  .matrix = matrix(keys + block * head_channels, head_channels, count, score_panel),
                   .c = score_out,
-                  .columns = count,
                   .column_end = count});
             for (index_type i = 0; i < queries; ++i)
                 for (index_type j = t.tokens - block; j < count; ++j) score_out[i][j] = running_softmax::lowest;
@@ -124,12 +133,9 @@ inline void attention(const attention_args &t) {
             gemm({.a = score_rows,
                   .pixels = queries,
                   .segment = count,
-                  .weights = values + block * head_channels,
-                  .panel = value_panel,
-                  .bias = no_bias,
+                  .matrix = matrix(values + block * head_channels, count, head_channels, value_panel),
                   .c = sum_out,
                   .residual = sum_rows,
-                  .columns = head_channels,
                   .column_end = head_channels});
         }
         for (index_type i = 0; i < queries; ++i) {

@@ -71,9 +71,10 @@ template <int Kernel, int Stride, int Multiplier> void depthwise_of(const depthw
     constexpr int columns = depthwise_rows * depthwise_columns / band / Multiplier;
     constexpr index_type block = (Kernel * Kernel + 1) * Multiplier * vec::lanes;
     // All rows of a block of channels before the next block: the rows shared by two bands are still in the cache.
-    for (index_type channel = 0; channel < d.in_channels && channel * Multiplier < d.out_channels; channel += vec::lanes) {
-        const float *const weights = d.weights + channel / vec::lanes * block;
-        const bool store_second = channel * Multiplier + vec::lanes < d.out_channels;
+    const packed_depthwise_view &w = d.window;
+    for (index_type channel = 0; channel < w.in_channels && channel * Multiplier < w.out_channels; channel += vec::lanes) {
+        const float *const weights = reinterpret_cast<const float *>(w.weights) + channel / vec::lanes * block;
+        const bool store_second = channel * Multiplier + vec::lanes < w.out_channels;
         const float *in = d.in + channel;
         float *out = d.out + channel * Multiplier;
         index_type rows = d.rows;
@@ -92,28 +93,29 @@ template <int Kernel, int Stride, int Multiplier> void depthwise_of(const depthw
 
 /// Any kernel, stride and multiplier, one output at a time: for architectures other than the published ones.
 inline void depthwise_any(const depthwise_args &d) {
-    const index_type block = (d.kernel * d.kernel + 1) * d.multiplier * vec::lanes;
-    for (index_type channel = 0; channel < d.in_channels; channel += vec::lanes) {
-        for (index_type m = 0; m < d.multiplier; ++m) {
-            const float *const weights = d.weights + channel / vec::lanes * block + m * vec::lanes;
+    const packed_depthwise_view &w = d.window;
+    const index_type cell = w.multiplier * vec::lanes, block = (w.kernel * w.kernel + 1) * cell;
+    for (index_type channel = 0; channel < w.in_channels; channel += vec::lanes) {
+        for (index_type m = 0; m < w.multiplier; ++m) {
+            const float *const bias = reinterpret_cast<const float *>(w.weights) + channel / vec::lanes * block + m * vec::lanes;
             for (index_type y = 0; y < d.rows; ++y) {
                 for (index_type x = 0; x < d.columns; ++x) {
-                    vec acc = vec::load(weights);
-                    const float *w = weights;
-                    for (index_type i = 0; i < d.kernel; ++i) {
-                        for (index_type j = 0; j < d.kernel; ++j) {
-                            w += d.multiplier * vec::lanes;
+                    vec acc = vec::load(bias);
+                    const float *weight = bias;
+                    for (index_type i = 0; i < w.kernel; ++i) {
+                        for (index_type j = 0; j < w.kernel; ++j) {
+                            weight += cell;
                             const float *const p =
-                                d.in + (y * d.stride + i) * d.in_row + (x * d.stride + j) * d.in_pixel + channel;
-                            acc = fma(vec::load(p), vec::load(w), acc);
+                                d.in + (y * w.stride + i) * d.in_row + (x * w.stride + j) * d.in_pixel + channel;
+                            acc = fma(vec::load(p), vec::load(weight), acc);
                         }
                     }
                     float value[vec::lanes];
                     acc.store(value);
                     float *const out = d.out + y * d.out_row + x * d.out_pixel;
                     for (index_type l = 0; l < vec::lanes; ++l) {
-                        const index_type o = (channel + l) * d.multiplier + m;
-                        if (o < d.out_channels) out[o] = value[l];
+                        const index_type o = (channel + l) * w.multiplier + m;
+                        if (o < w.out_channels) out[o] = value[l];
                     }
                 }
             }
@@ -123,8 +125,13 @@ inline void depthwise_any(const depthwise_args &d) {
 
 /// The windows with tiles of their own; all others are computed by depthwise_any().
 inline void depthwise(const depthwise_args &d) {
+    const packed_depthwise_view &w = d.window;
+    FASTVIT_ASSERT(w.weights && w.lanes == vec::lanes && w.kernel >= 1 && w.stride >= 1 && w.multiplier >= 1);
+    FASTVIT_ASSERT(w.in_channels % channel_padding == 0 && w.out_channels % channel_padding == 0);
+    FASTVIT_ASSERT(w.out_channels <= w.in_channels * w.multiplier);
+    FASTVIT_ASSERT(d.in && d.out && d.rows >= 0 && d.columns >= 0);
     const auto is = [&](index_type kernel, index_type stride, index_type multiplier) {
-        return d.kernel == kernel && d.stride == stride && d.multiplier == multiplier;
+        return w.kernel == kernel && w.stride == stride && w.multiplier == multiplier;
     };
     if (is(3, 1, 1)) return depthwise_of<3, 1, 1>(d); // RepMixer
     if (is(3, 1, 2)) return depthwise_of<3, 1, 2>(d); // head

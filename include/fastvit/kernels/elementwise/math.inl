@@ -79,6 +79,6 @@ inline float max_of_lanes(vec x) {
     float lane[vec::lanes];
     x.store(lane);
     float most = lane[0];
-    for (const float l : lane) most = std::max(most, l);
+    for (const float l : lane) most = most < l ? l : most; // std::max belongs to the flags of the unit
     return most;
 }

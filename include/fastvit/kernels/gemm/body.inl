@@ -2,8 +2,8 @@
 // Matrix product over pixels: pointwise and dense convolutions, linear layers. Contract: gemm_args.
 
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
-/// Vectors; activations are broadcast from memory. Four steps of K a turn: a loop of K = 48 single steps spends a twentieth of
-/// its time on the mispredicted way out. Each turn asks for one cache line more of what lies ahead.
+/// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
+/// twentieth of its time on the mispredicted way out. Each iteration asks for one cache line more of what lies ahead.
 template <int Rows, int Vectors>
 FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
                                      const float *ahead) {
@@ -12,7 +12,7 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index
     vec acc[Rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
         a[i] = g.a[pixel + i];
-        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = vec::load(g.bias + column + j * vec::lanes);
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = vec::load(g.matrix.bias + column + j * vec::lanes);
     }
     for (index_type s = 0;;) {
         index_type k = 0;
@@ -97,11 +97,22 @@ template <int Vectors> void gemm_vectors_of(const gemm_args &g, index_type vecto
     gemm_panel_of<Vectors>(g, column, panel);
 }
 
+constexpr matrix_format gemm_format(index_type columns) { return {.panel = gemm_panel(columns)}; }
+
 inline void gemm(const gemm_args &g) {
     constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
-    const index_type depth = g.segments * g.segment;
-    for (index_type column = g.column_begin; column < g.column_end; column += g.panel) {
-        const index_type width = std::min(g.panel, g.columns - column);
-        gemm_vectors_of<widest>(g, width / vec::lanes, column, g.weights + column * depth);
+    const packed_matrix_view &m = g.matrix;
+    const index_type panel = m.format.panel;
+    FASTVIT_ASSERT(m.weights && m.bias && m.format.type == element_type::float32 && m.format.group == 1);
+    FASTVIT_ASSERT(m.columns % channel_padding == 0 && panel % vec::lanes == 0 && panel / vec::lanes <= widest);
+    FASTVIT_ASSERT(g.a && g.c && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
+    FASTVIT_ASSERT(g.segments >= 1 && g.segments * g.segment == m.rows);
+    FASTVIT_ASSERT(g.column_begin >= 0 && g.column_end <= m.columns && g.column_begin % panel == 0);
+    FASTVIT_ASSERT(g.column_end % panel == 0 || g.column_end == m.columns);
+    FASTVIT_ASSERT(!g.residual || g.act == activation::none);
+    const auto *const weights = reinterpret_cast<const float *>(m.weights);
+    for (index_type column = g.column_begin; column < g.column_end; column += panel) {
+        const index_type width = std::min(panel, m.columns - column);
+        gemm_vectors_of<widest>(g, width / vec::lanes, column, weights + column * m.rows);
     }
 }

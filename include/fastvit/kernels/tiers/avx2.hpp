@@ -7,14 +7,15 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::avx2 {
+
+/// Asks CPUID for the instructions and XCR0 for whether the operating system keeps the registers.
+inline bool supported() noexcept {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+FASTVIT_TARGET_BEGIN("avx2,fma")
 
 inline constexpr std::string_view tier_name = "avx2";
 
@@ -37,10 +38,20 @@ struct vec {
 };
 
 // Free functions: GCC 12 does not give the region's target to friends defined inside a class.
-inline vec operator+(vec a, vec b) { return {_mm256_add_ps(a.v, b.v)}; }
-inline vec operator-(vec a, vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
-inline vec operator*(vec a, vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
-inline vec operator/(vec a, vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+// The compilers' operators and not the intrinsics: Clang compiles the bodies of those with the flags of the unit.
+inline vec operator+(vec a, vec b) { return {a.v + b.v}; }
+inline vec operator-(vec a, vec b) { return {a.v - b.v}; }
+inline vec operator*(vec a, vec b) {
+    vec product{a.v * b.v};
+    FASTVIT_ROUNDED("x", product.v);
+    return product;
+}
+inline vec operator/(vec a, vec b) { return {a.v / b.v}; }
+inline vec square_root(vec a) {
+    vec root;
+    __asm__("vsqrtps %1, %0" : "=x"(root.v) : "x"(a.v)); // the intrinsic may become an estimate
+    return root;
+}
 inline vec min(vec a, vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
@@ -65,11 +76,8 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
 
 #include "fastvit/kernels/tiers/bodies.inl"
 
+FASTVIT_TARGET_END
+
 }}} // namespace fastvit::FASTVIT_ABI::kernels::avx2
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
 #endif

@@ -7,14 +7,15 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")
-#endif
-
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::avx512 {
+
+inline bool supported() noexcept {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")
 
 inline constexpr std::string_view tier_name = "avx512";
 
@@ -35,10 +36,20 @@ struct vec {
     void store(float *p) const { _mm512_storeu_ps(p, v); }
 };
 
-inline vec operator+(vec a, vec b) { return {_mm512_add_ps(a.v, b.v)}; }
-inline vec operator-(vec a, vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
-inline vec operator*(vec a, vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
-inline vec operator/(vec a, vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+// The compilers' operators and not the intrinsics: Clang compiles the bodies of those with the flags of the unit.
+inline vec operator+(vec a, vec b) { return {a.v + b.v}; }
+inline vec operator-(vec a, vec b) { return {a.v - b.v}; }
+inline vec operator*(vec a, vec b) {
+    vec product{a.v * b.v};
+    FASTVIT_ROUNDED("v", product.v);
+    return product;
+}
+inline vec operator/(vec a, vec b) { return {a.v / b.v}; }
+inline vec square_root(vec a) {
+    vec root;
+    __asm__("vsqrtps %1, %0" : "=v"(root.v) : "v"(a.v)); // the intrinsic may become an estimate
+    return root;
+}
 // With a mask of ones: GCC 12 takes the undefined operand of the plain forms for a use of an uninitialised variable (its bug
 // 105593).
 inline constexpr __mmask16 all = 0xFFFF;
@@ -67,11 +78,8 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
 
 #include "fastvit/kernels/tiers/bodies.inl"
 
+FASTVIT_TARGET_END
+
 }}} // namespace fastvit::FASTVIT_ABI::kernels::avx512
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
 #endif

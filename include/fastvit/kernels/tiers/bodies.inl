@@ -13,7 +13,7 @@
 inline constexpr kernel_table table{
     .name = tier_name,
     .lanes = vec::lanes,
-    .gemm_panel = gemm_panel,
+    .gemm_format = gemm_format,
     .gemm = gemm,
     .depthwise = depthwise,
     .affine = affine,

@@ -7,14 +7,17 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::neon {
+
+constexpr bool supported() noexcept { return true; }
+
+FASTVIT_KERNELS_BEGIN
 #if !defined(__clang__)
-// GCC 12 moves loads up before it gives out registers, until accumulators go to the stack: a turn of the matrix product's largest
-// tile is then 165 instructions, a window row of the 7 x 7 depthwise tile 196; without, 145 and 159, and nothing on the stack.
-#pragma GCC push_options
+// GCC 12 moves loads up before it gives out registers, until accumulators go to the stack: an iteration of the matrix product's
+// largest tile is then 165 instructions, a window row of the 7 x 7 depthwise tile 196; without, 145 and 159, and nothing on the
+// stack.
 #pragma GCC optimize("no-schedule-insns")
 #endif
-
-namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::neon {
 
 inline constexpr std::string_view tier_name = "neon";
 
@@ -32,16 +35,26 @@ struct vec {
     void store(float *p) const { vst1q_f32(p, v); }
 };
 
-inline vec operator+(vec a, vec b) { return {vaddq_f32(a.v, b.v)}; }
-inline vec operator-(vec a, vec b) { return {vsubq_f32(a.v, b.v)}; }
-inline vec operator*(vec a, vec b) { return {vmulq_f32(a.v, b.v)}; }
-inline vec operator/(vec a, vec b) { return {vdivq_f32(a.v, b.v)}; }
+// The compilers' operators and not the intrinsics: Clang compiles the bodies of those with the flags of the unit.
+inline vec operator+(vec a, vec b) { return {a.v + b.v}; }
+inline vec operator-(vec a, vec b) { return {a.v - b.v}; }
+inline vec operator*(vec a, vec b) {
+    vec product{a.v * b.v};
+    FASTVIT_ROUNDED("w", product.v);
+    return product;
+}
+inline vec operator/(vec a, vec b) { return {a.v / b.v}; }
+inline vec square_root(vec a) {
+    vec root;
+    __asm__("fsqrt %0.4s, %1.4s" : "=w"(root.v) : "w"(a.v)); // the intrinsic may become an estimate
+    return root;
+}
 inline vec min(vec a, vec b) { return {vminq_f32(a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {vmaxq_f32(a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 inline void accumulate(vec &c, vec a, vec b) {
     c = fma(a, b, c);
-#if defined(__clang__) // 14 moves loads up likewise: 208 instructions a turn instead of 144
+#if defined(__clang__) // 14 moves loads up likewise: 208 instructions an iteration instead of 144
     __asm__ volatile("" : "+w"(c.v));
 #endif
 }
@@ -58,9 +71,8 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
 
 #include "fastvit/kernels/tiers/bodies.inl"
 
+FASTVIT_KERNELS_END
+
 }}} // namespace fastvit::FASTVIT_ABI::kernels::neon
 
-#if !defined(__clang__)
-#pragma GCC pop_options
-#endif
 #endif

@@ -2,24 +2,31 @@
 // What the kernel bodies need around them: the bodies themselves include nothing, because each tier includes them again inside
 // its own namespace and target region.
 //
-// A tier is a header of kernels/tiers that opens a namespace and, where the instructions are not in the baseline, a target
-// region; that defines tier_name, gemm_rows, gemm_panel(), the shape of the depthwise tile, and `vec` with its operations; and
-// that then includes kernels/tiers/bodies.inl. The operations:
+// A tier is a header of kernels/tiers that opens a namespace, says in supported() whether the machine has the instructions, and
+// opens a region for them (base/regions.hpp); that defines there tier_name, gemm_rows, gemm_panel(), the shape of the depthwise
+// tile, and `vec` with its operations; and that then includes kernels/tiers/bodies.inl, which ends with its table. A tier that
+// differs from another in some kernels needs none of this: it copies the other's table and replaces the name and those entries.
+//
+// The operations:
 //
 //     vec::lanes  vec::load(p)  vec::broadcast(x)  v.store(p)      any alignment
 //     a + b  a - b  a * b  a / b  min(a, b)  max(a, b)             element by element
-//     fma(a, b, c)             a * b + c, rounded once where the machine can
+//     square_root(a)           rounded correctly
+//     fma(a, b, c)             a * b + c, rounded once where the tier has the instruction
 //     accumulate(c, a, b)      c = fma(a, b, c), in c's own register
 //     negative_absolute(a)     -|a|
 //     round_to_even(a)         the nearest integer, halves to even
 //     exp2_of_integer(a)       2^a for integral a in [-126, 127]
 //     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
+//
+// A sum of a product is written as fma(): the compiler forms none by itself, so that the bits do not depend on its flags.
 #pragma once
 
-#include "fastvit/kernels/contract.hpp"
+#include "fastvit/base/assert.hpp"
+#include "fastvit/base/regions.hpp"
+#include "fastvit/kernels/table.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 
 #if defined(__has_feature)
@@ -39,7 +46,5 @@
 #endif
 #define FASTVIT_INLINE_LAMBDA __attribute__((always_inline))
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
-// The value passes through unchanged, but the optimiser cannot see what it is.
-#define FASTVIT_OPAQUE(x) __asm__("" : "+m"(x))
 // What was read from memory is read again, instead of being kept in a register that others need more.
 #define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")

@@ -5,10 +5,13 @@
 
 #include "fastvit/kernels/tiers/prelude.hpp"
 
-#include <cmath>
 #include <cstdint>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::scalar {
+
+constexpr bool supported() noexcept { return true; }
+
+FASTVIT_KERNELS_BEGIN
 
 inline constexpr std::string_view tier_name = "scalar";
 
@@ -34,19 +37,37 @@ struct vec {
 
 inline vec operator+(vec a, vec b) { return {a.v + b.v}; }
 inline vec operator-(vec a, vec b) { return {a.v - b.v}; }
-inline vec operator*(vec a, vec b) { return {a.v * b.v}; }
+inline vec operator*(vec a, vec b) {
+    vec product{a.v * b.v};
+#if defined(__SSE2__)
+    FASTVIT_ROUNDED("x", product.v);
+#elif defined(__aarch64__)
+    FASTVIT_ROUNDED("w", product.v);
+#else
+    FASTVIT_ROUNDED("m", product.v);
+#endif
+    return product;
+}
 inline vec operator/(vec a, vec b) { return {a.v / b.v}; }
+inline vec square_root(vec a) {
+#if defined(__SSE2__)
+    __asm__("sqrtps %0, %0" : "+x"(a.v)); // the built-in function may become an estimate
+#elif defined(__aarch64__)
+    __asm__("fsqrt %0.4s, %0.4s" : "+w"(a.v));
+#else
+    for (int i = 0; i < 4; ++i) a.v[i] = __builtin_sqrtf(a.v[i]);
+#endif
+    return a;
+}
 inline vec min(vec a, vec b) { return {a.v < b.v ? a.v : b.v}; }
 inline vec max(vec a, vec b) { return {a.v > b.v ? a.v : b.v}; }
-inline vec fma(vec a, vec b, vec c) { return {a.v * b.v + c.v}; }
+inline vec fma(vec a, vec b, vec c) { return a * b + c; }
 inline void accumulate(vec &c, vec a, vec b) { c = fma(a, b, c); }
 inline vec negative_absolute(vec a) { return {a.v < 0 ? a.v : -a.v}; }
 inline vec round_to_even(vec a) {
     // Adding 1.5 * 2^23 leaves no bit for a fraction; right for |a| < 2^22, and the exponents it serves are below 2^8.
     const vec shift = vec::broadcast(12582912.0F);
-    vec r{a.v + shift.v};
-    FASTVIT_OPAQUE(r.v); // or -ffast-math would cancel the shift
-    return {r.v - shift.v};
+    return (a + shift) - shift;
 }
 inline vec exp2_of_integer(vec a) {
     using ints = std::int32_t __attribute__((vector_size(16)));
@@ -62,5 +83,7 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
 }
 
 #include "fastvit/kernels/tiers/bodies.inl"
+
+FASTVIT_KERNELS_END
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels::scalar

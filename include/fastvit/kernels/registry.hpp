@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The tiers of kernels in this program. Which they are stands in registry_impl.hpp, the only list that a new tier joins.
+#pragma once
+
+#include "fastvit/base/config.hpp"
+
+#include <span>
+#include <string_view>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
+
+struct kernel_table;
+
+/// One set of kernels in this program.
+struct tier {
+    std::string_view name;       ///< what FASTVIT_ISA and model_options::isa take
+    bool supported;              ///< this machine and its operating system can run it
+    const kernel_table *kernels; ///< see kernels/table.hpp
+};
+
+/// The tiers compiled into this program, the fastest first.
+std::span<const tier> tiers();
+
+/// The kernels named `name`; for an empty name those that the environment variable FASTVIT_ISA names; without it the fastest that
+/// this machine can run. Throws invalid_argument, with the names there are, for one that is unknown or that the machine cannot
+/// run.
+const kernel_table &select_kernels(std::string_view name = {});
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels
+
+#if !defined(FASTVIT_COMPILED)
+#include "fastvit/kernels/registry_impl.hpp"
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The list of tiers. Every one that this compiler can make is in the program, and the machine decides at run time.
+#pragma once
+
+#include "fastvit/error.hpp"
+#include "fastvit/kernels/registry.hpp"
+#include "fastvit/kernels/tiers/avx2.hpp"
+#include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/neon.hpp"
+#include "fastvit/kernels/tiers/scalar.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <string>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
+
+FASTVIT_FUNCTION std::span<const tier> tiers() {
+    static const std::array list {
+#if defined(__x86_64__)
+        tier{avx512::table.name, avx512::supported(), &avx512::table}, tier{avx2::table.name, avx2::supported(), &avx2::table},
+#elif defined(__aarch64__)
+        tier{neon::table.name, neon::supported(), &neon::table},
+#endif
+            tier{scalar::table.name, scalar::supported(), &scalar::table},
+    };
+    return list;
+}
+
+FASTVIT_FUNCTION const kernel_table &select_kernels(std::string_view name) {
+    if (name.empty())
+        if (const char *const forced = std::getenv("FASTVIT_ISA")) name = forced;
+    std::string usable;
+    for (const tier &t : tiers()) {
+        if (!t.supported) continue;
+        if (name.empty() || name == t.name) return *t.kernels;
+        usable += (usable.empty() ? "" : ", ") + std::string(t.name);
+    }
+    throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
+                                               .expected = "one that this machine can run: " + usable,
+                                               .found = std::string(name)});
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// Where packed weights live, and for which tier they are packed.
+#pragma once
+
+#include "fastvit/kernels/table.hpp"
+#include "fastvit/platform/memory.hpp"
+#include "fastvit/tensor.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <utility>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
+
+/// Cache-line aligned memory that starts as zero. Move-only.
+template <class T> class buffer {
+  public:
+    buffer() = default;
+    explicit buffer(index_type count) : count_(count) {
+        const auto zeros = std::make_shared<tensor<T>>(shape{count});
+        data_ = {zeros, zeros->data()};
+    }
+    /// A part of a larger piece of memory, which it keeps alive.
+    buffer(std::shared_ptr<T[]> part, index_type count) : data_(std::move(part)), count_(count) {}
+    buffer(buffer &&) = default;
+    buffer &operator=(buffer &&) = default;
+
+    T *data() noexcept { return data_.get(); }
+    const T *data() const noexcept { return data_.get(); }
+    index_type count() const noexcept { return count_; }
+
+  private:
+    std::shared_ptr<T[]> data_;
+    index_type count_ = 0;
+};
+using float_buffer = buffer<float>;
+
+/// The packed weights of a model, one after the other in the order in which they are made, which is that in which they are read.
+class weight_memory {
+  public:
+    template <class T> buffer<T> take(index_type count) {
+        const index_type bytes = (count * static_cast<index_type>(sizeof(T)) + line - 1) / line * line;
+        if (bytes > left_) {
+            left_ = std::max(bytes, piece_bytes);
+            piece_ = std::make_shared<pages>(static_cast<std::size_t>(left_));
+            next_ = piece_->data();
+        }
+        left_ -= bytes;
+        return {std::shared_ptr<T[]>(piece_, reinterpret_cast<T *>(std::exchange(next_, next_ + bytes))), count};
+    }
+
+  private:
+    static constexpr index_type line = static_cast<index_type>(alignment);
+    static constexpr index_type piece_bytes = index_type{32} << 20; // of which only what is used becomes memory
+
+    std::shared_ptr<pages> piece_;
+    std::byte *next_ = nullptr;
+    index_type left_ = 0;
+};
+
+/// Where weights are packed to: for the kernels of one tier, into memory of their own or a model's.
+struct weight_target {
+    weight_target(const kernel_table &kernels, weight_memory *shared = nullptr) // NOLINT(google-explicit-constructor)
+        : tier(kernels), memory(shared) {}
+    const kernel_table &tier;
+    weight_memory *memory;
+
+    template <class T> buffer<T> take(index_type count) const { return memory ? memory->take<T>(count) : buffer<T>(count); }
+};
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels
