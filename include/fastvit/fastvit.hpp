@@ -15,6 +15,7 @@
 #include "fastvit/executor.hpp"
 #include "fastvit/image/timm_config.hpp"
 #include "fastvit/isa.hpp"
+#include "fastvit/labels.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/observer.hpp"
 #include "fastvit/postprocess.hpp"
