@@ -2,6 +2,7 @@
 // Dense row-major tensors: shape, non-owning view, owning tensor.
 #pragma once
 
+#include "fastvit/base/assert.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 
@@ -47,7 +48,10 @@ class shape {
     }
 
     [[nodiscard]] std::size_t rank() const noexcept { return rank_; }
-    [[nodiscard]] index_type operator[](std::size_t i) const noexcept { return dims_[i]; }
+    [[nodiscard]] index_type operator[](std::size_t i) const noexcept {
+        FASTVIT_ASSERT(i < rank_);
+        return dims_[i];
+    }
     [[nodiscard]] const index_type *begin() const noexcept { return dims_.data(); }
     [[nodiscard]] const index_type *end() const noexcept { return dims_.data() + rank_; }
 
@@ -60,6 +64,7 @@ class shape {
 
     /// The dimensions without the first: those of `tensor[i]`. There must be one.
     [[nodiscard]] shape without_first() const noexcept {
+        FASTVIT_ASSERT(rank_ > 0);
         shape rest;
         std::copy(begin() + 1, end(), rest.dims_.begin());
         rest.rank_ = rank_ - 1;
@@ -98,17 +103,23 @@ template <class T> class tensor_view {
     [[nodiscard]] std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(count())}; }
     [[nodiscard]] bool empty() const noexcept { return data_ == nullptr; }
 
-    /// Element at one index per dimension. Unchecked.
+    /// Element at one index per dimension, each below its dimension, which debug builds check.
     template <std::convertible_to<index_type>... I> [[nodiscard]] T &operator()(I... i) const noexcept {
+        FASTVIT_ASSERT(sizeof...(i) == dims_.rank());
         index_type offset = 0;
         std::size_t d = 0;
-        ((offset = offset * dims_[d++] + static_cast<index_type>(i)), ...);
+        [[maybe_unused]] const auto step = [&](index_type at) {
+            FASTVIT_ASSERT(0 <= at && at < dims_[d]);
+            offset = offset * dims_[d++] + at;
+        };
+        (step(static_cast<index_type>(i)), ...);
         return data_[offset];
     }
 
     /// The part with index `i` in the first dimension, which it no longer has: one image of a batch, one row of a matrix. `i` is
     /// below dim(0), which debug builds check.
     [[nodiscard]] tensor_view operator[](index_type i) const noexcept {
+        FASTVIT_ASSERT(dims_.rank() > 0 && 0 <= i && i < dims_[0]);
         const shape part = dims_.without_first();
         return {data_ + i * part.count(), part};
     }

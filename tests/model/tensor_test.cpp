@@ -59,6 +59,16 @@ TEST(tensor_view, has_a_view_of_each_image_of_a_batch) {
     static_assert(std::is_same_v<decltype(constant[0]), tensor_view<const float>>);
 }
 
+TEST(tensor_view, checks_its_indices_in_debug_builds) {
+    const tensor<float> t({3, 2});
+    EXPECT_DEBUG_DEATH((void)t[3], "dims_");
+    EXPECT_DEBUG_DEATH((void)t[-1], "dims_");
+    EXPECT_DEBUG_DEATH((void)&t(0, 2), "dims_");
+    EXPECT_DEBUG_DEATH((void)&t(0, -1), "dims_");
+    EXPECT_DEBUG_DEATH((void)&t(0), "rank");
+    EXPECT_DEBUG_DEATH((void)t.dim(2), "rank");
+}
+
 TEST(tensor, gives_adopted_elements_back) {
     static std::size_t released;
     released = 0;
