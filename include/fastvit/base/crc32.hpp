@@ -5,8 +5,8 @@
 // where the machine has a carry-less multiplication, 64.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
-#include "fastvit/io/stored_tensor.hpp"
 
 #include <array>
 #include <cstddef>

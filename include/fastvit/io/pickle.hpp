@@ -3,9 +3,9 @@
 // https://github.com/python/cpython/blob/main/Lib/pickletools.py describes the opcodes.
 #pragma once
 
-#include "fastvit/base/byte_reader.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/pickle_value.hpp"
 
 #include <algorithm>

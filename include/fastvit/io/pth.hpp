@@ -3,9 +3,9 @@
 // The format is what torch/serialization.py does; no code of the file is ever run.
 #pragma once
 
-#include "fastvit/base/byte_reader.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/pickle.hpp"
 #include "fastvit/io/pickle_value.hpp"
 #include "fastvit/io/stored_tensor.hpp"

@@ -2,6 +2,7 @@
 // A tensor as a file holds it, and its way to float32.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/float16.hpp"
 #include "fastvit/error.hpp"
@@ -10,7 +11,6 @@
 #include "fastvit/tensor.hpp"
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -26,18 +26,6 @@
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
-
-// Every format that is read here stores little-endian numbers; elements are taken as they are.
-static_assert(std::endian::native == std::endian::little, "fastvit reads checkpoints on little-endian machines only");
-
-/// One number of a file, wherever it stands. `bytes` must have sizeof(T) of them.
-template <class T>
-requires std::is_arithmetic_v<T> T load(const std::byte *bytes)
-noexcept {
-    T value;
-    std::memcpy(&value, bytes, sizeof value);
-    return value;
-}
 
 /// One tensor as stored. It owns its name, not its elements.
 struct stored_tensor {

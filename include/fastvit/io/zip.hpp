@@ -3,10 +3,10 @@
 // Strictly: where two readers could see two archives in the same bytes, this one refuses. (APPNOTE.TXT 6.3.9, PKWARE.)
 #pragma once
 
-#include "fastvit/base/byte_reader.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/crc32.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/zip_directory.hpp"
 
 #include <algorithm>

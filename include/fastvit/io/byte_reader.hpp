@@ -2,9 +2,9 @@
 // Reading binary records from front to back, never past their end.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/io/stored_tensor.hpp"
 
 #include <algorithm>
 #include <cstddef>

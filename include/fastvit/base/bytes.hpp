@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Numbers as files store them.
+#pragma once
+
+#include "fastvit/base/config.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstring>
+#include <type_traits>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
+
+// Every format that is read here stores little-endian numbers; elements are taken as they are.
+static_assert(std::endian::native == std::endian::little, "fastvit reads checkpoints on little-endian machines only");
+
+/// One number of a file, wherever it stands. `bytes` must have sizeof(T) of them.
+template <class T>
+requires std::is_arithmetic_v<T> T load(const std::byte *bytes)
+noexcept {
+    T value;
+    std::memcpy(&value, bytes, sizeof value);
+    return value;
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::io
