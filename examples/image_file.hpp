@@ -27,17 +27,31 @@ struct picture {
 /// The most pixels that are decoded, 2^28. A larger picture is refused before memory is allocated for it.
 inline constexpr fastvit::index_type most_pixels = fastvit::index_type{1} << 28;
 
-/// Decodes a PNG, JPEG, PPM (P6) or PGM (P5) file, told apart by their first bytes.
+/// What is done with the way that a camera says it was held (EXIF's orientation).
+enum class camera_orientation {
+    ignored, ///< the pixels as they are stored: what Python's pipelines give the network
+    applied, ///< turned upright, as Pillow's ImageOps.exif_transpose does
+};
+
+/// Decodes a PNG, JPEG, WebP, GIF, TIFF, BMP, PBM, PGM or PPM file, told apart by their first bytes.
 ///
-/// Grey and palette pictures become RGB; alpha is dropped, not blended, as Pillow's convert("RGB") does. Nothing else is changed:
-/// no gamma or colour profile is applied, and the orientation that a camera noted is ignored. Pixels of a PNG, PPM or PGM are
-/// exact; those of a JPEG are libjpeg-turbo's.
+/// The pixels are those of Pillow's convert("RGB"): grey and palette pictures become RGB; alpha is dropped, not blended; of 16
+/// bits per channel the upper 8 stay, but those of grey are cut off at 255; CMYK becomes RGB without a colour profile. No gamma
+/// or profile is applied. Of an animation it is the first frame, of several pages the first. What a decoder only warns of is no
+/// error; data that is missing is.
 ///
-/// Throws fastvit::error with the reason: unsupported for what is well-formed but not read here (16 bits per channel, CMYK, other
-/// kinds of file, too large), bad_format for what is broken or truncated.
-picture decode_picture(std::span<const std::uint8_t> bytes);
+/// Throws fastvit::error with the reason: unsupported for what is well-formed but not read here (other kinds of file, rare
+/// layouts, too large), bad_format for what is broken or truncated.
+picture decode_picture(std::span<const std::uint8_t> bytes, camera_orientation orientation = camera_orientation::ignored);
 
 /// The same for a file. Errors name it; io is for one that cannot be read.
-picture read_picture(const std::string &path);
+picture read_picture(const std::string &path, camera_orientation orientation = camera_orientation::ignored);
+
+/// Whether a file that begins with these bytes is of a kind that decode_picture() reads. `kind_bytes` of them are enough.
+bool begins_like_a_picture(std::span<const std::uint8_t> bytes) noexcept;
+inline constexpr std::size_t kind_bytes = 32;
+
+/// All of a file, or of the standard input for `-`; at most 1 GiB. Throws io, naming no file.
+std::vector<std::uint8_t> read_bytes(const std::string &path);
 
 } // namespace examples

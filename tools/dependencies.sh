@@ -10,7 +10,10 @@ benchmark/benchmark.h libbenchmark-dev
 CLI/CLI.hpp libcli11-dev
 nlohmann/json.hpp nlohmann-json3-dev
 png.h libpng-dev
-turbojpeg.h libturbojpeg0-dev
+jpeglib.h libjpeg-dev
+webp/demux.h libwebp-dev
+gif_lib.h libgif-dev
+tiffio.h libtiff-dev
 '
 
 # Prints a C++ compiler that is new enough, $CXX first; fails where there is none.
@@ -64,12 +67,6 @@ install_packages() {
     fi
     echo "Installing with apt-get:" "$@"
     $as_root apt-get -qq update
-    packages=
-    for package in "$@"; do
-        # Some releases have no 0 in this name.
-        if [ "$package" = libturbojpeg0-dev ] && ! apt-cache show "$package" >/dev/null 2>&1; then package=libturbojpeg-dev; fi
-        packages="$packages $package"
-    done
-    # shellcheck disable=SC2086 # package names, and the words of a command
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $packages >/dev/null
+    # shellcheck disable=SC2086 # the words of a command
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >/dev/null
 }
