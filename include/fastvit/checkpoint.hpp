@@ -20,7 +20,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 
 namespace platform {
 class mapped_file;
-}
+} // namespace platform
 
 /// Named tensors and string metadata, wherever they came from. A file stays mapped, and tensors made in memory stay alive, as
 /// long as any copy of the checkpoint does; copies share them. Reading one from several threads at a time is safe.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// Every header of the C++ standard library, and of POSIX (IEEE Std 1003.1-2017) where the system has it.
+#pragma once
+
+#include <aio.h>
+#include <arpa/inet.h>
+#include <bits/stdc++.h>
+#include <cpio.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <fmtmsg.h>
+#include <fnmatch.h>
+#include <ftw.h>
+#include <glob.h>
+#include <grp.h>
+#include <iconv.h>
+#include <langinfo.h>
+#include <libgen.h>
+#include <monetary.h>
+#include <mqueue.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <nl_types.h>
+#include <poll.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <regex.h>
+#include <sched.h>
+#include <search.h>
+#include <semaphore.h>
+#include <spawn.h>
+#include <strings.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/time.h>
+#include <sys/times.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <tar.h>
+#include <termios.h>
+#include <ulimit.h>
+#include <unistd.h>
+#include <utime.h>
+#include <utmpx.h>
+#include <wordexp.h>
+#if __has_include(<ndbm.h>)
+#include <ndbm.h>
+#endif
+#if __has_include(<stropts.h>)
+#include <stropts.h>
+#endif
+#if __has_include(<trace.h>)
+#include <trace.h>
+#endif
