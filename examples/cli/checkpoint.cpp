@@ -57,6 +57,7 @@ json to_json(const contents &c, const fastvit::checkpoint &source, index_type si
     return {{"file", source.file()},
             {"variant", c.net.variant},
             {"spelling", to_string(c.spelling)},
+            {"key", source.key()},
             {"prefix", c.prefix},
             {"graph", form_of(c)},
             {"blocks", {{"folded", c.folded}, {"unfolded", c.blocks - c.folded}}},
@@ -83,12 +84,18 @@ void print_text(std::ostream &out, const contents &c, const fastvit::checkpoint 
     const std::string side = std::to_string(size);
     out << "file        " << printable(source.file()) << '\n';
     out << "variant     " << c.net.variant << ": " << stages_of(c.net) << '\n';
-    out << "spelling    " << to_string(c.spelling) << ", prefix \"" << printable(c.prefix) << "\"\n";
+    out << "spelling    " << to_string(c.spelling) << ", prefix \"" << printable(c.prefix) << '"';
+    if (!source.key().empty()) out << ", key \"" << printable(source.key()) << '"';
+    out << '\n';
     out << "graph       " << form_of(c) << ": " << c.folded << " of " << c.blocks << " blocks are folded\n";
     out << "parameters  " << c.parameters << " in the file, " << c.folded_parameters << " folded\n";
     out << "cost        " << fixed(fastvit::multiply_adds(c.net, size, size) / 1e9, 3) << " GMAC at " << side << " x " << side
         << '\n';
-    out << "classes     " << c.net.classes << (c.net.classes == 0 ? " (no linear layer)\n" : "\n");
+    out << "classes     " << c.net.classes
+        << (c.net.classes != 0         ? ""
+            : c.net.other_head.empty() ? " (no linear layer)"
+                                       : " (the head is not one linear layer)")
+        << '\n';
     out << "input       " << c.net.in_channels << " channels\n";
     if (c.net.fork_features) out << "features    out0.. of the official dense prediction (fork_feat), beside stage0..\n";
     out << "tensors     " << source.tensors().size() << '\n';
@@ -108,12 +115,14 @@ void print_tensors(std::ostream &out, const fastvit::checkpoint &source) {
 } // namespace
 
 std::filesystem::path path_of(const model_file &model) {
-    return model ? std::filesystem::path(*model) : fastvit::bundled_model_path();
+    return model ? std::filesystem::path(*model.path) : fastvit::bundled_model_path();
 }
 
-contents examine(const fastvit::checkpoint &source) {
+fastvit::checkpoint open_checkpoint(const model_file &model) { return fastvit::checkpoint::open(path_of(model), model.key); }
+
+contents examine(const fastvit::checkpoint &source, const model_file &model) {
     try {
-        fastvit::loading::state_dict dict(source);
+        fastvit::loading::state_dict dict(source, model.prefix);
         contents c{.net = fastvit::loading::recognise(dict), .spelling = dict.names().source(), .prefix = dict.names().prefix()};
         // Reading every tensor, and not only the list of names, finds what would keep the network from running.
         fastvit::loading::reader read(dict);
@@ -136,17 +145,17 @@ index_type usual_size(const model_file &model, const contents &c) {
 }
 
 int convert(const convert_options &options) {
-    const auto source = fastvit::checkpoint::open(options.model);
+    const fastvit::checkpoint source = open_checkpoint(options.model);
     if (options.fold)
-        fastvit::loading::save_folded(source, options.output, options.type);
+        fastvit::loading::save_folded(source, options.output, options.type, options.model.prefix);
     else
-        fastvit::loading::save_converted(source, options.output, options.type);
+        fastvit::loading::save_converted(source, options.output, options.type, options.model.prefix);
     return 0;
 }
 
 int info(const info_options &options) {
-    const auto source = fastvit::checkpoint::open(path_of(options.model));
-    const contents c = examine(source);
+    const fastvit::checkpoint source = open_checkpoint(options.model);
+    const contents c = examine(source, options.model);
     const kernel_report kernels = report_kernels();
     const index_type size = options.size ? *options.size : usual_size(options.model, c);
     if (options.json) {

@@ -15,6 +15,7 @@
 namespace cli {
 
 std::filesystem::path path_of(const model_file &model);
+fastvit::checkpoint open_checkpoint(const model_file &model);
 
 /// A checkpoint that makes a whole network.
 struct contents {
@@ -27,8 +28,8 @@ struct contents {
     fastvit::index_type folded_parameters = 0; ///< the same of the folded graph
 };
 
-/// Reads the whole checkpoint. Throws what loading a model throws.
-contents examine(const fastvit::checkpoint &source);
+/// Reads all of the network that `model` means. Throws what loading a model throws.
+contents examine(const fastvit::checkpoint &source, const model_file &model);
 
 /// The side of the pictures that the model is used to.
 fastvit::index_type usual_size(const model_file &model, const contents &c);

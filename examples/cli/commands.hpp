@@ -13,8 +13,15 @@
 
 namespace cli {
 
-/// No file of a model given: the bundled one.
-using model_file = std::optional<std::string>;
+/// A checkpoint, and which of the networks in it is meant where there are several.
+struct model_file {
+    std::optional<std::string> path;   ///< without one: the bundled model
+    std::optional<std::string> prefix; ///< of its tensors' names
+    std::string key;                   ///< of its dictionary in a PyTorch file
+
+    /// Whether it is the user's own.
+    explicit operator bool() const { return path.has_value(); }
+};
 
 /// What the command line says of preprocessing: first a preset or a configuration, then single settings. All else is as the
 /// model's checkpoint was evaluated with.
@@ -83,7 +90,8 @@ struct run_options {
 int run(const run_options &options);
 
 struct convert_options {
-    std::string model, output;
+    model_file model;
+    std::string output;
     fastvit::io::dtype type = fastvit::io::dtype::f32;
     bool fold = false;
 };

@@ -26,7 +26,7 @@ namespace {
 
 constexpr int usage_error = 2;
 
-constexpr const char *checkpoint_help = "Checkpoint: safetensors, .pth, .pt, .bin or .pth.tar";
+constexpr const char *bundled = " (default: the bundled model)";
 constexpr int longest_side = 16384;
 
 std::string version() {
@@ -73,8 +73,15 @@ std::optional<cli::preprocessing_options::extent> parse_size(std::string_view te
     return cli::preprocessing_options::extent{height, width};
 }
 
-void add_model(CLI::App &sub, cli::model_file &model) {
-    sub.add_option("--model", model, std::string(checkpoint_help) + " (default: the bundled model)");
+/// Returns the option for the file.
+CLI::Option *add_model(CLI::App &sub, cli::model_file &model, const std::string &usual = "") {
+    sub.add_option("--prefix", model.prefix,
+                   "Which network, where the checkpoint has several: what its tensors' names begin with, such as ema.model");
+    sub.add_option("--key", model.key,
+                   "Key of the dictionary in a PyTorch file to take the tensors from (default: state_dict_ema, model_ema, "
+                   "state_dict or model, or the only one with a network)");
+    return sub.add_option("--model", model.path,
+                          "Checkpoint: safetensors, .pth, .pt, .bin, .pth.tar, or model.safetensors.index.json" + usual);
 }
 
 void add_threads(CLI::App &sub, int &threads) {
@@ -127,7 +134,7 @@ void add_classify(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::classify_options>();
     CLI::App *const sub = add_command(app, chosen, "classify", "Name what is in pictures", o, cli::classify);
     add_pictures(*sub, o->input);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--labels", o->labels, "Text file with one label per line, in the order of the classes");
     sub->add_option("--top-k", o->top_k, "Answers per picture")->capture_default_str()->check(CLI::Range(1, 1000000));
     sub->add_option("--html", o->html, "Also write the answers as a page to look at in a browser");
@@ -139,7 +146,7 @@ void add_embed(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::embed_options>();
     CLI::App *const sub = add_command(app, chosen, "embed", "Print or write the embeddings of pictures", o, cli::embed);
     add_pictures(*sub, o->input);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--output", o->output,
                     "safetensors file to write: `embedding`, N x channels; the metadata `files` names the pictures, in JSON");
     sub->add_flag("--json", o->json, "Print JSON, also with --output");
@@ -153,7 +160,7 @@ void add_features(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::features_options>();
     CLI::App *const sub = add_command(app, chosen, "features", "Write the feature pyramids of pictures", o, cli::features);
     add_pictures(*sub, o->input);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option(
            "--output", o->output,
            "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
@@ -177,7 +184,7 @@ void add_preprocess(CLI::App &app, command &chosen) {
 void add_run(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::run_options>();
     CLI::App *const sub = add_command(app, chosen, "run", "Run the network on a tensor", o, cli::run);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--input", o->input, "safetensors file with the tensor `input`, N x C x H x W, normalised")->required();
     sub->add_option("--output", o->output, "safetensors file to write")->required();
     add_choice(*sub, "--graph", o->train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
@@ -195,7 +202,7 @@ void add_fold(CLI::App &app, command &chosen) {
     CLI::App *const sub =
         add_command(app, chosen, "fold", "Fold a checkpoint's branches, as the official reparameterisation does, in float32", o,
                     cli::convert);
-    sub->add_option("--model", o->model, checkpoint_help)->required();
+    add_model(*sub, o->model)->required();
     sub->add_option("--output", o->output, "safetensors file to write")->required();
 }
 
@@ -203,7 +210,7 @@ void add_convert(CLI::App &app, command &chosen) {
     using fastvit::io::dtype;
     const auto o = std::make_shared<cli::convert_options>();
     CLI::App *const sub = add_command(app, chosen, "convert", "Write any checkpoint as safetensors", o, cli::convert);
-    sub->add_option("--model", o->model, checkpoint_help)->required();
+    add_model(*sub, o->model)->required();
     sub->add_option("--output", o->output, "safetensors file to write")->required();
     add_choice(*sub, "--dtype", o->type,
                std::map<std::string, dtype>{
@@ -216,7 +223,7 @@ void add_info(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::info_options>();
     CLI::App *const sub =
         add_command(app, chosen, "info", "Say what a checkpoint holds and which kernels would run it", o, cli::info);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--size", o->size, "Side of the input for the cost (default: 256, the bundled model's 96)")
         ->check(CLI::Range(1, longest_side));
     sub->add_flag("--json", o->json, "Print JSON");
@@ -227,7 +234,7 @@ void add_profile(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::profile_options>();
     CLI::App *const sub =
         add_command(app, chosen, "profile", "Show where a forward pass spends its time, part by part", o, cli::profile);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--size", o->size, "Side of the input (default: 256, the bundled model's 96)")
         ->check(CLI::Range(1, longest_side));
     sub->add_option("--batch", o->batch, "Images in a batch")->capture_default_str()->check(CLI::Range(1, 1024));
@@ -246,7 +253,7 @@ void add_verify(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::verify_options>();
     CLI::App *const sub =
         add_command(app, chosen, "verify", "Compare the folded graph with the train-time graph", o, cli::verify);
-    add_model(*sub, o->model);
+    add_model(*sub, o->model, bundled);
     sub->add_option("--size", o->size, "Side of the input (default: 256, the bundled model's 96)")
         ->check(CLI::Range(1, longest_side));
     sub->add_flag("--json", o->json, "Print JSON");

@@ -74,12 +74,14 @@ kernel_report report_kernels() {
 
 int run(const run_options &options) {
     const std::filesystem::path file = path_of(options.model);
-    const fastvit::model net = fastvit::model::open(
-        file, {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded, .isa = options.isa});
+    const fastvit::model net =
+        fastvit::model::open(file, {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+                                    .isa = options.isa,
+                                    .prefix = options.model.prefix,
+                                    .key = options.model.key});
     if (net.net().classes == 0 && !options.features)
-        throw error(
-            error_kind::invalid_argument,
-            {.problem = "this network has no linear layer, so it gives no logits; ask for --features", .file = file.string()});
+        throw error(error_kind::invalid_argument,
+                    {.problem = why_no_logits(net.net()) + "; ask for --features", .file = file.string()});
     const fastvit::tensor<float> images = read_input(options.input);
     fastvit::thread_pool threads(options.threads);
     fastvit::workspace space(threads);
@@ -95,13 +97,14 @@ int run(const run_options &options) {
 int verify(const verify_options &options) {
     // Several times what float32 rounding makes of the deepest variant, and far below what any mistake makes.
     constexpr double allowed = 2e-5;
-    const auto source = fastvit::checkpoint::open(path_of(options.model));
-    const contents c = examine(source);
+    const fastvit::checkpoint source = open_checkpoint(options.model);
+    const contents c = examine(source, options.model);
     if (c.folded == c.blocks)
         throw error(
             error_kind::unsupported,
             {.problem = "every block is folded already, so there is no train-time graph to compare with", .file = source.file()});
-    const fastvit::model folded(source), branched(source, {.form = fastvit::graph::train_time});
+    const fastvit::model folded(source, {.prefix = options.model.prefix}),
+        branched(source, {.form = fastvit::graph::train_time, .prefix = options.model.prefix});
     const index_type size = options.size ? *options.size : usual_size(options.model, c);
     const fastvit::tensor<float> images = random_images({1, c.net.in_channels, size, size});
     fastvit::thread_pool threads;

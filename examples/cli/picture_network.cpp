@@ -29,7 +29,7 @@ output outputs_of(const wanted_results &wanted, const fastvit::architecture &net
                                                           .expected = "3, for a picture's red, green and blue",
                                                           .found = std::to_string(net.in_channels)});
     if (wanted.logits && net.classes == 0)
-        throw error(error_kind::unsupported, "this network has no linear layer: it has an embedding and features, but no answer");
+        throw error(error_kind::unsupported, why_no_logits(net) + "; it has an embedding and features");
     if (wanted.final_conv && net.head_channels == 0) throw error(error_kind::unsupported, "this network has no last convolution");
     auto all = output{};
     if (wanted.logits) all = all | output::logits;
@@ -50,8 +50,8 @@ int thread_count(int asked, std::size_t pictures) {
 
 struct picture_network::state {
     state(const model_file &file, const picture_options &options, const wanted_results &w)
-        : pictures(list_pictures(options)), net(fastvit::model::open(path_of(file))), wanted(w),
-          threads(thread_count(options.threads, pictures.size())) {
+        : pictures(list_pictures(options)), net(fastvit::model::open(path_of(file), {.prefix = file.prefix, .key = file.key})),
+          wanted(w), threads(thread_count(options.threads, pictures.size())) {
         try {
             outputs = outputs_of(w, net.net());
         } catch (const error &e) {

@@ -159,8 +159,10 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
 
 int profile(const profile_options &options) {
     const fastvit::model net = fastvit::model::open(
-        path_of(options.model),
-        {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded, .isa = options.isa});
+        path_of(options.model), {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+                                 .isa = options.isa,
+                                 .prefix = options.model.prefix,
+                                 .key = options.model.key});
     const index_type usual =
         options.model ? usual_preprocessing(net.net().variant, net.spelling()).width : fastvit::bundled_preprocessing().width;
     const index_type size = options.size ? *options.size : usual;

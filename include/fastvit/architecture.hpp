@@ -49,6 +49,7 @@ struct architecture {
     std::vector<stage_architecture> stages;
     index_type head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
     linear_form linear = linear_form::biased;
+    std::vector<std::string> other_head; ///< tensors, by the file's names, of a head that is not one linear layer: no logits
     bool fork_features = false;     ///< BatchNorms beside the network for output::fork_features: official `fork_feat` checkpoints
     bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
@@ -58,6 +59,16 @@ struct architecture {
     /// How many modules of the official list `network` a stage is: patch embedding, positional encoding, blocks.
     index_type network_modules(std::size_t stage) const noexcept { return (stage > 0) + stages[stage].position + 1; }
 };
+
+/// Why a network without `classes` gives no logits, for messages.
+inline std::string why_no_logits(const architecture &net) {
+    if (net.other_head.empty()) return "this network has no linear layer, so it gives no logits";
+    std::string tensors;
+    constexpr std::size_t most = 6;
+    for (std::size_t i = 0; i < std::min(net.other_head.size(), most); ++i) tensors += (i > 0 ? ", " : "") + net.other_head[i];
+    if (net.other_head.size() > most) tensors += " and " + std::to_string(net.other_head.size() - most) + " more";
+    return "the head of this network is not one linear layer, so it gives no logits: " + tensors;
+}
 
 /// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: of 0, 2, 4 and 6, whatever they are.
 constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }

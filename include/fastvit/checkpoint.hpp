@@ -29,14 +29,17 @@ class checkpoint {
     /// Empty, to be filled with add() and set_metadata().
     checkpoint() = default;
 
-    /// Maps and parses a file, safetensors or PyTorch's; its content decides which, not its name. Of a PyTorch file the tensors
-    /// are those of the state dict, and they may be strided and share bytes. Elements are converted only when they are read.
-    /// Throws `io`, `bad_format`, `unsupported` or `unexpected_tensor` (a name that is there twice); the error names the file.
-    [[nodiscard]] static checkpoint open(const std::filesystem::path &path);
+    /// Maps and parses a file, safetensors or PyTorch's, or the files that an index (model.safetensors.index.json) lists, which
+    /// are in its folder or below (links are followed); the content decides which, not the name. Of a PyTorch file the tensors
+    /// are those of one dictionary, at `key` or where io::find_state_dict() finds a FastViT; they may be strided and share bytes.
+    /// Elements are converted only when they are read. Throws `io`, `bad_format`, `unsupported` (also where several keys have a
+    /// network), `unexpected_tensor` (a name that is there twice), `missing_tensor` (an index has it, its file has not) or
+    /// `invalid_argument` (a key that is not there); the error names the file.
+    [[nodiscard]] static checkpoint open(const std::filesystem::path &path, std::string_view key = {});
 
     /// Parses a file that is in memory. `bytes` is not copied: it must outlive the checkpoint, its copies and what find()
     /// returned. `label` stands for the file's name in messages. Throws like open().
-    [[nodiscard]] static checkpoint from_bytes(std::span<const std::byte> bytes, std::string label);
+    [[nodiscard]] static checkpoint from_bytes(std::span<const std::byte> bytes, std::string label, std::string_view key = {});
 
     /// Adds a tensor at the end and keeps it alive. Throws `unexpected_tensor` if the name is taken. Pointers from find() and
     /// tensors() are invalid afterwards.
@@ -54,12 +57,17 @@ class checkpoint {
 
     /// The file's path, or the label given; empty for a checkpoint made in memory. For messages.
     const std::string &file() const noexcept { return file_; }
-    /// Takes the pages of these tensors, if they are the file's, out of the process's memory; reading them again maps them again.
-    void drop_pages(std::vector<const io::stored_tensor *> read) const;
+    /// The key of the dictionary in a PyTorch file that the tensors come from: `model_ema`, or `checkpoint.model` of a nested
+    /// one; empty where it is the whole file, and for other files.
+    const std::string &key() const noexcept { return key_; }
+    /// Takes the pages of these tensors, if they are a file's, out of the process's memory; reading them again maps them again.
+    void drop_pages(const std::vector<const io::stored_tensor *> &read) const;
     /// Of the file, and of the tensors made in memory.
     std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }
 
   private:
+    static checkpoint open_parts(const std::filesystem::path &path, std::span<const std::byte> index);
+    void sort_names();
     std::vector<std::uint32_t>::const_iterator lower_bound(std::string_view name) const noexcept;
 
     std::vector<io::stored_tensor> tensors_;
@@ -67,9 +75,9 @@ class checkpoint {
     // table of views into strings would leave them dangling, and one of strings would hold every name twice.
     std::vector<std::uint32_t> by_name_;
     io::string_map metadata_;
-    std::string file_;
+    std::string file_, key_;
     std::size_t size_in_bytes_ = 0;
-    std::shared_ptr<const platform::mapped_file> mapping_;
+    std::vector<std::shared_ptr<const platform::mapped_file>> mappings_; // one, or those of the files that an index lists
     std::vector<std::shared_ptr<const tensor<float>>> made_;
 };
 

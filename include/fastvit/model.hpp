@@ -32,6 +32,10 @@ struct model_options {
     graph form = graph::folded;                 ///< which of the two equal graphs to run
     std::string_view isa = {};                  ///< see select_kernels()
     std::optional<bool> large_kernel_gelu = {}; ///< see architecture; for custom networks, whose tensors do not tell
+    /// Of several networks in one state dict the one whose tensors' names begin so (`model.`, `ema.model.`; the last dot may be
+    /// left out); without it there must be only one.
+    std::optional<std::string_view> prefix = {};
+    std::string_view key = {}; ///< of the dictionary in a PyTorch file, see io::checkpoint::open(); only model::open() uses it
 };
 
 class workspace;
@@ -43,13 +47,13 @@ class model {
     /// Reads, folds and packs the network of a checkpoint file (see checkpoint::open). Throws fastvit::error, which names the
     /// file, the tensor, what was expected and what was found.
     static model open(const std::filesystem::path &path, const model_options &options = {}) {
-        return model(checkpoint::open(path), options);
+        return model(checkpoint::open(path, options.key), options);
     }
 
     /// The same from a checkpoint that is open. It is not needed afterwards.
     explicit model(const checkpoint &source, const model_options &options = {}) {
         try {
-            loading::state_dict dict(source);
+            loading::state_dict dict(source, options.prefix);
             architecture net = loading::recognise(dict);
             loading::check_memory(dict, net);
             if (options.large_kernel_gelu) net.large_kernel_gelu = *options.large_kernel_gelu;
@@ -152,8 +156,7 @@ inline const outputs &model::forward(tensor_view<const float> images, workspace 
                     {.problem = "shape of the images",
                      .expected = "[N, " + std::to_string(net.in_channels) + ", H, W], none of them 0",
                      .found = dims.to_string()});
-    if (wants(wanted, output::logits) && net.classes == 0)
-        throw error(error_kind::invalid_argument, "this network has no linear layer, so it gives no logits");
+    if (wants(wanted, output::logits) && net.classes == 0) throw error(error_kind::invalid_argument, why_no_logits(net));
     if (wants(wanted, output::final_conv) && net.head_channels == 0)
         throw error(error_kind::invalid_argument, "this network has no last convolution");
     if (wants(wanted, output::fork_features) && !net.fork_features)

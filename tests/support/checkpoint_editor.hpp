@@ -68,10 +68,7 @@ class file_of_tensors {
         for (const file_tensor &t : tensors) all.push_back(t.name);
         return all;
     }
-    fastvit::io::name_translator translator() const {
-        const std::vector<std::string> kept = names();
-        return fastvit::io::name_translator(std::vector<std::string_view>(kept.begin(), kept.end()));
-    }
+    fastvit::io::name_translator translator() const { return translator_of(names()); }
     bool has(std::string_view name) const {
         return std::any_of(tensors.begin(), tensors.end(), [&](const file_tensor &t) { return t.name == name; });
     }

@@ -72,6 +72,13 @@ inline fastvit::tensor<float> seeded_input(const fastvit::shape &dims, std::uint
     return values;
 }
 
+/// Of a checkpoint with these names, whatever the shapes.
+inline fastvit::io::name_translator translator_of(const std::vector<std::string> &names) {
+    std::vector<fastvit::io::tensor_outline> outlines;
+    for (const std::string &name : names) outlines.push_back({name, {}});
+    return {std::vector<std::string_view>(names.begin(), names.end()), fastvit::io::choose_network(outlines)};
+}
+
 /// The names of a network's tensors in either spelling. Apple numbers stages, patch embeddings and positional encodings through,
 /// so the translator learns from one name of each.
 inline fastvit::io::name_translator translator_of(const fastvit::architecture &net, fastvit::io::spelling spelling,
@@ -92,7 +99,7 @@ inline fastvit::io::name_translator translator_of(const fastvit::architecture &n
             add_numbered("0.layer_scale");
         }
     }
-    return fastvit::io::name_translator(std::vector<std::string_view>(names.begin(), names.end()));
+    return translator_of(names);
 }
 
 /// A network's train-time form in memory, in either spelling. `prefix` stands before every name and changes no value.

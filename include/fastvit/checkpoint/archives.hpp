@@ -34,7 +34,7 @@ class reader final : public weights::archive {
                                                      .found = stored->dims.to_string(),
                                                      .tensor = stored->name,
                                                      .file = dict_.source().file()});
-        out = io::view_float(*stored);
+        out = dict_.read(name);
         read_.push_back(stored);
     }
 

@@ -33,6 +33,7 @@ class memory_counter final : public weights::archive {
         if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
         packed_ += in_bytes(packed);
         part_ += in_bytes(dims.count()) + stored->bytes.size();
+        if (dict_.is_composed(full(leaf))) part_ += in_bytes(3 * dims.count()); // its second part, and sums in double
         index_type &largest = dims.rank() == 4 && dims[2] > 1 ? largest_window_ : largest_matrix_;
         largest = std::max(largest, dims.count());
     }

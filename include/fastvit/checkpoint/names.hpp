@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The spellings of tensor names: which one a checkpoint uses, and translation to and from the canonical one, which is timm's.
+// Translation of the tensor names of one network in a checkpoint to and from the canonical spelling, which is timm's.
 #pragma once
 
 #include "fastvit/base/config.hpp"
-#include "fastvit/error.hpp"
+#include "fastvit/checkpoint/candidates.hpp"
+#include "fastvit/checkpoint/wrapped_names.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,97 +19,83 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
-/// How a checkpoint names the network's tensors.
-enum class spelling : unsigned char {
-    timm, ///< `stages.0.blocks.0.token_mixer.mixer.identity.weight`
-    apple ///< `network.0.0.token_mixer.mixer.rbr_skip.weight`
-};
-
-constexpr std::string_view to_string(spelling s) noexcept { return s == spelling::timm ? "timm" : "apple"; }
-
-/// Translates the names of one checkpoint. In Apple's spelling the stages, patch embeddings and positional encodings are numbered
-/// through as `network.K`, so what K means depends on which names there are.
+/// Translates the names of one network of a checkpoint. In Apple's spelling the stages, patch embeddings and positional encodings
+/// are numbered through as `network.K`, so what K means depends on which names there are.
 class name_translator {
   public:
-    /// Finds the spelling, and what stands before the network's own names (`module.`, `image_encoder.model.`, ...). Throws
-    /// `unsupported` where no tensor of a FastViT is among the names.
-    explicit name_translator(std::span<const std::string_view> names) {
-        for (const std::string_view name : names) {
-            for (const auto &[s, stem] : {std::pair{spelling::timm, "stem.0."}, std::pair{spelling::apple, "patch_embed.0."}}) {
-                const auto at = find_component(name, stem);
-                if (!at) continue;
-                source_ = s;
-                prefix_ = name.substr(0, *at);
-                if (s == spelling::apple) number_network(names);
-                find_projection(names);
-                return;
-            }
-        }
-        throw error(error_kind::unsupported,
-                    error::parts{.problem = "not a FastViT checkpoint",
-                                 .expected = "tensors of the stem, stem.0.* (timm) or patch_embed.0.* (apple)",
-                                 .found = names.empty() ? "no tensors" : std::to_string(names.size()) + " tensors without one"});
+    /// `names`: all of the checkpoint's.
+    name_translator(std::span<const std::string_view> names, network_choice choice)
+        : place_(std::move(choice.place)), others_(std::move(choice.others)) {
+        if (source() == spelling::apple) number_network(names);
+        find_projection(names);
     }
 
-    spelling source() const noexcept { return source_; }
-    const std::string &prefix() const noexcept { return prefix_; }
-    /// Whether the network is a part of a larger model, such as a CLIP, whose other tensors stand beside it: the prefix is more
-    /// than the wrappers of PyTorch's DataParallel (`module.`) and compile (`_orig_mod.`).
-    bool inside_larger_model() const noexcept {
-        std::string_view rest = prefix_;
-        for (bool wrapped = true; wrapped;) {
-            wrapped = false;
-            for (const std::string_view wrapper : {"module.", "_orig_mod."})
-                if (rest.starts_with(wrapper)) {
-                    rest.remove_prefix(wrapper.size());
-                    wrapped = true;
-                }
-        }
-        return !rest.empty();
+    spelling source() const noexcept { return place_.source; }
+    /// What stands before the network's own names (`module.`, `image_encoder.model.`, ...).
+    const std::string &prefix() const noexcept { return place_.prefix; }
+    /// Whether the network is a part of a larger model, such as a CLIP, or stands beside another network: the prefix is more than
+    /// the wrappers of training frameworks, or there are other networks. Tensors that are not the network's are then nobody's
+    /// mistake.
+    bool inside_larger_model() const { return !others_.empty() || !without_wrappers(prefix()).empty(); }
+    /// Whether the name belongs to one of the other networks. What is inside two prefixes is of the longer one.
+    bool is_of_another(std::string_view name) const {
+        const std::size_t own = name.starts_with(prefix()) ? prefix().size() + 1 : 0;
+        for (std::size_t end = others_.empty() ? name.npos : name.rfind('.'); end != name.npos && end + 1 >= own;
+             end = end == 0 ? name.npos : name.rfind('.', end - 1))
+            if (std::binary_search(others_.begin(), others_.end(), name.substr(0, end + 1))) return true;
+        return own == 0 && !others_.empty() && others_[0].empty();
     }
 
     /// Whether the last linear layer is outside the prefix: open_clip's own projection, `visual.head.proj.weight` beside a
     /// `visual.trunk.` that has no linear layer.
     bool projection_beside() const noexcept { return !projection_.empty(); }
 
-    /// The canonical name; nullopt for a name outside the prefix, which is not the network's.
+    /// The canonical name; nullopt for a name outside the prefix, or inside another network's, which is not the network's.
     std::optional<std::string> to_canonical(std::string_view name) const {
         if (projection_beside() && name.starts_with(projection_))
             return std::string(linear_layer) + std::string(name.substr(projection_.size()));
-        if (!name.starts_with(prefix_)) return std::nullopt;
-        name.remove_prefix(prefix_.size());
-        return source_ == spelling::timm ? std::string(name) : from_apple(name);
+        if (!name.starts_with(prefix()) || is_of_another(name)) return std::nullopt;
+        std::string own = without_wrappers(name.substr(prefix().size()));
+        if (place_.flattened)
+            for (const std::string_view list : {"stem", "stages"})
+                if (own.starts_with(std::string(list) + '_')) own[list.size()] = '.';
+        if (source() == spelling::apple) own = from_apple(own);
+        // Beside other networks, the one at the root has only what has a place in it.
+        if (!others_.empty() && without_wrappers(prefix()).empty() && !is_of_a_network(own)) return std::nullopt;
+        return own;
     }
 
     /// The name that the checkpoint would use.
     std::string from_canonical(std::string_view canonical) const {
         if (projection_beside() && canonical.starts_with(linear_layer))
             return projection_ + std::string(canonical.substr(linear_layer.size()));
-        return prefix_ + (source_ == spelling::timm ? std::string(canonical) : to_apple(canonical));
+        std::string own = source() == spelling::timm ? std::string(canonical) : to_apple(canonical);
+        if (place_.flattened)
+            for (const std::string_view list : {"stem", "stages"})
+                if (own.starts_with(std::string(list) + '.')) own[list.size()] = '_';
+        return prefix() + own;
     }
 
   private:
     using parts = std::vector<std::string_view>;
-    enum class place : unsigned char { blocks, downsample, position };
+    enum class place : unsigned char { blocks, position, downsample };
     struct numbered {
         place what;
         index_type stage;
     };
 
-    // Where `component` stands in the name, at its start or after a dot.
-    static std::optional<std::size_t> find_component(std::string_view name, std::string_view component) {
-        for (std::size_t at = name.find(component); at != name.npos; at = name.find(component, at + 1))
-            if (at == 0 || name[at - 1] == '.') return at;
-        return std::nullopt;
-    }
-
     static constexpr std::string_view linear_layer = "head.fc."; // canonical
+
+    static bool is_of_a_network(std::string_view canonical) {
+        constexpr std::array<std::string_view, 5> roots{"stem.", "stages.", "final_conv.", "head.", "norm"};
+        return std::any_of(roots.begin(), roots.end(), [&](std::string_view root) { return canonical.starts_with(root); });
+    }
 
     void find_projection(std::span<const std::string_view> names) {
         constexpr std::string_view trunk = "trunk.";
-        if (source_ != spelling::timm || !prefix_.ends_with(trunk)) return;
-        const std::string beside = prefix_.substr(0, prefix_.size() - trunk.size()) + "head.proj.";
-        const std::string within = prefix_ + std::string(linear_layer);
+        if (source() != spelling::timm || !prefix().ends_with(trunk)) return;
+        const std::string beside = prefix().substr(0, prefix().size() - trunk.size()) + "head.proj.";
+        const std::string within = prefix() + std::string(linear_layer);
         const auto any_with = [&](const std::string &start) {
             return std::any_of(names.begin(), names.end(), [&](std::string_view name) { return name.starts_with(start); });
         };
@@ -117,15 +104,20 @@ class name_translator {
 
     void number_network(std::span<const std::string_view> names) {
         std::map<index_type, place> places;
-        for (std::string_view name : names) {
-            if (!name.starts_with(prefix_)) continue;
-            const parts p = split(name.substr(prefix_.size()));
+        for (const std::string_view name : names) {
+            if (!name.starts_with(prefix()) || is_of_another(name)) continue;
+            if (is_foreign_counter(name)) continue;
+            const std::string own = without_wrappers(name.substr(prefix().size()));
+            const parts p = split(own);
             if (p.size() < 3 || p[0] != "network") continue;
             const std::optional<index_type> number = parse(p[1]);
             if (!number) continue;
-            places.try_emplace(*number, p[2] == "proj"                           ? place::downsample
-                                        : p[2] == "pe" || p[2] == "reparam_conv" ? place::position
-                                                                                 : place::blocks);
+            const place what = p[2] == "proj"                           ? place::downsample
+                               : p[2] == "pe" || p[2] == "reparam_conv" ? place::position
+                                                                        : place::blocks;
+            // Where names contradict each other, not their order decides.
+            place &known = places.try_emplace(*number, what).first->second;
+            known = std::max(known, what);
         }
         index_type stage = 0;
         for (const auto &[number, what] : places) {
@@ -234,8 +226,8 @@ class name_translator {
         return out;
     }
 
-    spelling source_ = spelling::timm;
-    std::string prefix_;
+    network_place place_;
+    std::vector<std::string> others_;
     std::string projection_;                 // what its names begin with, if it is outside the prefix
     std::map<index_type, numbered> network_; // Apple's numbers
 };

@@ -89,10 +89,12 @@ inline architecture recognise(const state_dict &dict) {
         net.linear = linear_form::transposed;
         net.classes = dimension(dict, "head.fc.proj", 2, 1);
     } else if (dict.any_with_prefix("head.fc.")) {
-        if (dict.names().projection_beside() && !dict.find("head.fc.bias")) net.linear = linear_form::unbiased;
+        if ((dict.names().projection_beside() || dict.linear_moved()) && !dict.find("head.fc.bias"))
+            net.linear = linear_form::unbiased;
         net.classes = dimension(dict, "head.fc.weight", 2, 0);
     } else {
         net.classes = 0;
+        for (const io::stored_tensor *const t : dict.other_head()) net.other_head.push_back(t->name);
     }
     for (index_type k = 0; is_fork_feature(k); k += 2)
         if (dict.any_with_prefix("norm" + std::to_string(k) + ".")) net.fork_features = true;

@@ -3,31 +3,51 @@
 #pragma once
 
 #include "fastvit/checkpoint.hpp"
+#include "fastvit/checkpoint/composed_weights.hpp"
+#include "fastvit/checkpoint/head_layout.hpp"
 #include "fastvit/checkpoint/names.hpp"
+#include "fastvit/checkpoint/network_names.hpp"
+#include "fastvit/checkpoint/unmerged.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
 class state_dict {
   public:
-    /// The checkpoint outlives the state_dict. Throws `unsupported` for a checkpoint without a FastViT, `unexpected_tensor` where
-    /// two spellings of one name are there.
-    explicit state_dict(const checkpoint &source) : source_(source), names_(names_of(source)) {
+    /// The network at `prefix`, or the only one (io::choose_network). The checkpoint outlives the state_dict. Throws what
+    /// names_of_network() throws, `unexpected_tensor` where two spellings of one name are there, and `unsupported` for weights
+    /// that have to be merged first.
+    explicit state_dict(const checkpoint &source, const std::optional<std::string_view> &prefix = std::nullopt)
+        : source_(source), names_(names_of_network(source, prefix)) {
+        std::size_t adapters = 0;
+        const io::stored_tensor *adapter = nullptr;
         for (const io::stored_tensor &stored : source.tensors()) {
+            if (io::is_foreign_counter(stored.name)) continue;
             std::optional<std::string> canonical = names_.to_canonical(stored.name);
             if (!canonical && names_.inside_larger_model()) continue;
             if (!canonical) canonical = stored.name;
-            const auto [at, fresh] = tensors_.emplace(std::move(*canonical), entry{&stored});
+            if (is_of_an_adapter(*canonical)) {
+                if (++adapters == 1 || stored.name < adapter->name) adapter = &stored;
+                continue;
+            }
+            const auto [at, fresh] = tensors_.emplace(std::move(*canonical), entry{.stored = &stored});
             if (!fresh)
                 throw error(error_kind::unexpected_tensor, {.problem = "two spellings of one tensor",
                                                             .found = at->second.stored->name,
                                                             .tensor = stored.name,
                                                             .file = source.file()});
         }
+        if (adapter) throw unmerged_adapter(adapter->name, adapters);
+        compose_weights();
+        find_head();
     }
 
     const checkpoint &source() const noexcept { return source_; }
@@ -45,10 +65,29 @@ class state_dict {
         return at->second.stored;
     }
 
+    /// The tensor's elements as float32, of a weight that is there in parts what they make; without a copy where it can be. The
+    /// checkpoint must outlive the result. The tensor must be there.
+    tensor<float> read(std::string_view canonical) const {
+        const entry &e = tensors_.find(canonical)->second;
+        return e.how ? compose(e.how->how, *e.stored, *e.second) : io::view_float(*e.stored);
+    }
+    /// Whether read() computes the tensor from two of the file's, so that what find() returns is only one of them.
+    bool is_composed(std::string_view canonical) const {
+        const auto at = tensors_.find(canonical);
+        return at != tensors_.end() && at->second.how;
+    }
+
+    /// Whether the last linear layer is somewhere else than the network has it: inside a Sequential. It may be without bias.
+    bool linear_moved() const noexcept { return linear_moved_; }
+    /// The tensors, sorted by the names that the file has, of a head that is not one linear layer; it is not run.
+    const std::vector<const io::stored_tensor *> &other_head() const noexcept { return other_head_; }
+
     /// The tensor's name in the checkpoint: as it is there, or as its spelling would have it.
     std::string name_of(std::string_view canonical) const {
-        const io::stored_tensor *const stored = find(canonical);
-        return stored ? stored->name : names_.from_canonical(canonical);
+        const auto at = tensors_.find(canonical);
+        if (at == tensors_.end()) return names_.from_canonical(canonical);
+        const entry &e = at->second;
+        return e.how ? whole_name(e.stored->name, *e.how).value_or(e.stored->name) : e.stored->name;
     }
 
     /// Whether any name begins with this.
@@ -74,16 +113,84 @@ class state_dict {
     }
 
   private:
-    static std::vector<std::string_view> names_of(const checkpoint &source) {
-        std::vector<std::string_view> names;
-        for (const io::stored_tensor &t : source.tensors()) names.push_back(t.name);
-        return names;
-    }
-
     struct entry {
         const io::stored_tensor *stored;
+        const io::stored_tensor *second = nullptr; // of a weight that is there in two parts
+        const composed_name *how = nullptr;
         bool used = false;
     };
+
+    // Puts weights that are there in parts under their own names.
+    void compose_weights() {
+        std::vector<std::pair<std::string, entry>> whole;
+        for (const composed_name &c : composed_names)
+            for (auto at = tensors_.begin(); at != tensors_.end();) {
+                const std::string &name = at->first;
+                auto second = tensors_.end();
+                std::optional<std::string> own;
+                if (name.ends_with(c.first)) {
+                    second = tensors_.find(name.substr(0, name.size() - c.first.size()) + std::string(c.second));
+                    own = whole_name(name, c);
+                }
+                if (second == tensors_.end() || !own) {
+                    ++at;
+                    continue;
+                }
+                const io::stored_tensor *const stored = at->second.stored;
+                whole.emplace_back(std::move(*own), entry{.stored = stored, .second = second->second.stored, .how = &c});
+                tensors_.erase(second);
+                at = tensors_.erase(at);
+            }
+        for (const auto &[name, e] : tensors_)
+            if (detail::has_component(name, "parametrizations.") || name.ends_with("weight_orig"))
+                throw unmerged_parametrization(e.stored->name);
+        for (auto &[name, e] : whole) {
+            const auto [at, fresh] = tensors_.emplace(std::move(name), e);
+            if (!fresh)
+                throw error(error_kind::unexpected_tensor, {.problem = "the weight is there whole and in parts",
+                                                            .found = at->second.stored->name,
+                                                            .tensor = e.stored->name,
+                                                            .file = source_.file()});
+        }
+    }
+
+    // Channels of what the head is given; 0 if nothing tells.
+    index_type head_width() const {
+        const auto first = [&](const std::string &name) {
+            const io::stored_tensor *const t = find(name);
+            return t && t->dims.rank() > 0 ? t->dims[0] : 0;
+        };
+        for (const char *const branch : {"final_conv.reparam_conv.weight", "final_conv.conv_kxk.0.conv.weight"})
+            if (const index_type width = first(branch)) return width;
+        index_type width = 0;
+        for (std::size_t s = 0; any_with_prefix("stages." + std::to_string(s) + "."); ++s)
+            width = first("stages." + std::to_string(s) + ".blocks.0.mlp.conv.conv.weight");
+        return width;
+    }
+
+    void find_head() {
+        std::vector<head_tensor> head;
+        const auto begin = tensors_.lower_bound("head.");
+        auto end = begin;
+        for (; end != tensors_.end() && end->first.starts_with("head."); ++end)
+            head.push_back({end->first, end->second.stored->dims});
+        if (head.empty() || is_usual_head(head)) return;
+        if (const std::optional<std::string> layer = only_linear_layer(head, head_width())) {
+            linear_moved_ = true;
+            for (const head_tensor &t : head) {
+                const entry e = std::exchange(tensors_.find(t.name)->second, {});
+                tensors_.erase(t.name);
+                tensors_.emplace("head.fc." + t.name.substr(layer->size()), e);
+            }
+            return;
+        }
+        for (auto at = begin; at != end; ++at) {
+            other_head_.push_back(at->second.stored);
+            if (at->second.second) other_head_.push_back(at->second.second);
+        }
+        tensors_.erase(begin, end);
+        std::sort(other_head_.begin(), other_head_.end(), [](auto *a, auto *b) { return a->name < b->name; });
+    }
 
     // The folded convolution of a block that the name is inside of, if the checkpoint has it.
     std::string folded_sibling(std::string_view name) const {
@@ -97,6 +204,8 @@ class state_dict {
     const checkpoint &source_;
     io::name_translator names_;
     std::map<std::string, entry, std::less<>> tensors_;
+    bool linear_moved_ = false;
+    std::vector<const io::stored_tensor *> other_head_;
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::loading

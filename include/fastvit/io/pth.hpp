@@ -9,6 +9,7 @@
 #include "fastvit/io/pickle.hpp"
 #include "fastvit/io/pickle_value.hpp"
 #include "fastvit/io/stored_tensor.hpp"
+#include "fastvit/io/torch_dictionaries.hpp"
 #include "fastvit/io/torch_state_dict.hpp"
 #include "fastvit/io/torch_storage.hpp"
 #include "fastvit/io/zip.hpp"
@@ -53,6 +54,12 @@ inline std::span<const std::byte> checked_storage(const torch_storage_id &id, st
     return bytes;
 }
 
+inline file_contents read_chosen(found_dictionary chosen, const torch_storage_source &find, std::size_t file_size) {
+    return {.tensors = read_state_dict(*chosen.items, find, most_tensor_bytes(file_size)),
+            .metadata = {},
+            .key = std::move(chosen.key)};
+}
+
 } // namespace detail
 
 /// Whether the bytes begin like a zip archive; safetensors files do not, their header would be 67 MB long.
@@ -69,9 +76,9 @@ inline bool looks_like_legacy_pth(std::span<const std::byte> file) noexcept {
     return false;
 }
 
-/// The tensors of the state dict in a zip archive: ARCHIVE/data.pkl has the pickle, ARCHIVE/data/KEY the storages. The checksums
-/// of the entries that are used are compared. Throws `bad_format`, `unsupported`, `unexpected_tensor`.
-inline file_contents parse_zip_pth(std::span<const std::byte> file) {
+/// The tensors of the state dict (find_state_dict) in a zip archive: ARCHIVE/data.pkl has the pickle, ARCHIVE/data/KEY the
+/// storages. The checksums of the entries that are used are compared. Throws `bad_format`, `unsupported`, `unexpected_tensor`.
+inline file_contents parse_zip_pth(std::span<const std::byte> file, const dictionary_choice &choice = {}) {
     const zip_archive archive(file);
     const zip_entry *pickle_entry = nullptr;
     for (const zip_entry &entry : archive.entries()) {
@@ -118,12 +125,12 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file) {
         compared[position] = true;
         return entry.bytes;
     };
-    return {.tensors = read_state_dict(contents.root(), find, detail::most_tensor_bytes(file.size())), .metadata = {}};
+    return detail::read_chosen(find_state_dict(contents.root(), choice), find, file.size());
 }
 
 /// The tensors of the state dict in a file of before 1.6: five pickles (magic number, protocol, system, object, storages' keys),
 /// then each storage's number of elements and elements. Throws `bad_format`, `unsupported`, `unexpected_tensor`.
-inline file_contents parse_legacy_pth(std::span<const std::byte> file) {
+inline file_contents parse_legacy_pth(std::span<const std::byte> file, const dictionary_choice &choice = {}) {
     memory_budget budget = detail::pickle_budget(file.size());
     std::span<const std::byte> rest = file;
     const auto skip = [&](const pickle &p) { rest = rest.subspan(p.size()); };
@@ -201,7 +208,7 @@ inline file_contents parse_legacy_pth(std::span<const std::byte> file) {
         if (!s.found) throw error(error_kind::bad_format, "the storage \"" + std::string(id.key) + "\" is missing");
         return s.bytes;
     };
-    return {.tensors = read_state_dict(object.root(), find, detail::most_tensor_bytes(file.size())), .metadata = {}};
+    return detail::read_chosen(find_state_dict(object.root(), choice), find, file.size());
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::io

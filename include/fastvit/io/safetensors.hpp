@@ -261,6 +261,12 @@ class safetensors_parser {
 
 } // namespace detail
 
+/// Whether the bytes may begin with the length of a header: no other format that begins with 8 such bytes is as long as they say.
+inline bool looks_like_safetensors(std::span<const std::byte> file) noexcept {
+    constexpr std::size_t prefix = sizeof(std::uint64_t);
+    return file.size() >= prefix && load<std::uint64_t>(file.data()) <= file.size() - prefix;
+}
+
 /// The tensors and the metadata of a safetensors file; their bytes are `file`'s. Throws `bad_format`, or `unexpected_tensor` for
 /// a name that is there twice. Allocates at most twice the header's length and 64 MB, and never for data.
 inline file_contents parse_safetensors(std::span<const std::byte> file) { return detail::safetensors_parser(file).run(); }

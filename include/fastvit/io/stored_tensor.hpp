@@ -43,6 +43,8 @@ using string_map = std::map<std::string, std::string, std::less<>>;
 struct file_contents {
     std::vector<stored_tensor> tensors; ///< in file order, names unique
     string_map metadata;
+    std::string key =
+        {}; ///< of a PyTorch file's dictionary that has the tensors, with dots between nested ones; empty for the whole
 };
 
 /// More tensors than that are not a checkpoint but an attack on the memory: the largest FastViT has some 2000, and a

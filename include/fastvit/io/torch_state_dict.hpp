@@ -7,6 +7,7 @@
 #include "fastvit/io/dtype.hpp"
 #include "fastvit/io/pickle_value.hpp"
 #include "fastvit/io/stored_tensor.hpp"
+#include "fastvit/io/torch_dictionaries.hpp"
 #include "fastvit/io/torch_storage.hpp"
 #include "fastvit/tensor.hpp"
 
@@ -29,54 +30,6 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 using torch_storage_source = std::function<std::span<const std::byte>(const torch_storage_id &)>;
 
 namespace detail {
-
-/// The value of a text key; nullptr if it is not there. Throws if it is there twice: Python would take the last, others the
-/// first.
-inline const pickle_value *find_item(const pickle_dictionary &dictionary, std::string_view key) {
-    const pickle_value *found = nullptr;
-    for (const auto &[name, value] : dictionary.items) {
-        const auto *text = pickle_get<std::string_view>(name);
-        if (text == nullptr || *text != key) continue;
-        if (found != nullptr) throw error(error_kind::bad_format, "the key \"" + std::string(key) + "\" is in the file twice");
-        found = &value;
-    }
-    return found;
-}
-
-/// The arguments of torch._utils._rebuild_tensor_v2, also inside one _rebuild_parameter; nullptr for any other value.
-inline const std::vector<pickle_value> *tensor_arguments(const pickle_value &value) noexcept {
-    const auto *call = pickle_get<pickle_call>(value);
-    if (call != nullptr && call->function->is("torch._utils", "_rebuild_parameter") && !call->arguments->items.empty())
-        call = pickle_get<pickle_call>(call->arguments->items[0]);
-    return call != nullptr && call->function->is("torch._utils", "_rebuild_tensor_v2") ? &call->arguments->items : nullptr;
-}
-
-/// The dictionary that has the tensors: under the first of the training scripts' usual keys, averaged weights before the last
-/// ones, or the whole file.
-inline const pickle_dictionary &find_state_dict(const pickle_value &root) {
-    const auto wrong = [](std::string found) {
-        return error(error_kind::unsupported,
-                     {.problem = "the file has no state dict",
-                      .expected = "a dictionary of tensors, by itself or under state_dict_ema, model_ema, state_dict or model",
-                      .found = std::move(found)});
-    };
-    const auto has_tensors = [](const pickle_dictionary &d) {
-        return std::any_of(d.items.begin(), d.items.end(),
-                           [](const auto &item) { return tensor_arguments(item.second) != nullptr; });
-    };
-    const auto *top = pickle_get<pickle_dictionary>(root);
-    if (top == nullptr) throw wrong(describe(root));
-    std::string found = "a dictionary without tensors";
-    for (const char *const wrapper : {"state_dict_ema", "model_ema", "state_dict", "model"}) {
-        const pickle_value *value = find_item(*top, wrapper);
-        if (value == nullptr) continue;
-        const auto *dictionary = pickle_get<pickle_dictionary>(*value);
-        if (dictionary != nullptr && has_tensors(*dictionary)) return *dictionary;
-        if (pickle_get<pickle_call>(*value) != nullptr) found = describe(*value) + " under " + wrapper;
-    }
-    if (!has_tensors(*top)) throw wrong(found);
-    return *top;
-}
 
 /// A tuple of natural numbers, as sizes and strides are.
 inline std::vector<index_type> read_naturals(const pickle_value &value, const std::string &tensor, const char *what) {
@@ -111,6 +64,25 @@ inline void check_metadata(const pickle_value &metadata, const std::string &name
             throw error(error_kind::unsupported, {.problem = "the tensor is a view with the bit " + std::string(*word) +
                                                              ", whose elements are not what its storage has",
                                                   .tensor = name});
+    }
+}
+
+/// The sizes of a tensor as far as they make sense; no dimensions otherwise: nothing is refused before it is read.
+inline shape outlined_dims(const pickle_value &value) {
+    const auto *const arguments = tensor_arguments(value);
+    if (arguments == nullptr || arguments->size() < 3) return {};
+    const auto *const items = pickle_tuple((*arguments)[2]);
+    if (items == nullptr || items->size() > shape::max_rank) return {};
+    std::array<index_type, shape::max_rank> dims{};
+    for (std::size_t i = 0; i < items->size(); ++i) {
+        const auto number = natural((*items)[i]);
+        if (!number) return {};
+        dims[i] = static_cast<index_type>(*number);
+    }
+    try {
+        return shape(std::span(dims).first(items->size()));
+    } catch (const error &) { // the product overflows
+        return {};
     }
 }
 
@@ -155,19 +127,19 @@ inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_v
 
 } // namespace detail
 
-/// The tensors of the state dict, in file order, with their names as they are. Values that are no tensors are left out, but for
+/// The tensors of a state dict, in file order, with their names as they are. Values that are no tensors are left out, but for
 /// inert objects with a dot in their name, as a network's parameters have: they may be tensors of a kind that is not read. They
 /// are `other`, so that reading one is an error that names it. (Without a dot: the arguments of the training, for instance.)
 /// `most_bytes` limits what all tensors would take as float32: many views of one storage can make a small file a huge network.
 /// Throws `bad_format`, `unsupported`, and `unexpected_tensor` for a name that is there twice.
-inline std::vector<stored_tensor> read_state_dict(const pickle_value &root, const torch_storage_source &find,
+inline std::vector<stored_tensor> read_state_dict(const pickle_dictionary &dictionary, const torch_storage_source &find,
                                                   std::uint64_t most_bytes) {
     struct candidate {
         std::string_view name;
         const pickle_value *value;
     };
     std::vector<candidate> candidates;
-    for (const auto &[key, value] : detail::find_state_dict(root).items) {
+    for (const auto &[key, value] : dictionary.items) {
         const auto *name = pickle_get<std::string_view>(key);
         if (detail::tensor_arguments(value) == nullptr) {
             const bool inert = pickle_get<pickle_call>(value) != nullptr;
