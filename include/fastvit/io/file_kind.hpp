@@ -3,10 +3,10 @@
 // with more than the choice of a sentence.
 #pragma once
 
-#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/io/byte_reader.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 #include "fastvit/io/zip_directory.hpp"
 

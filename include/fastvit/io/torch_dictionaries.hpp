@@ -89,11 +89,15 @@ class dictionary_finder {
     static constexpr std::size_t most_visited = 65536;
 
     error none(std::string found) const {
-        return {error_kind::unsupported,
-                {.problem = "the file has no state dict",
-                 .expected = "a dictionary of a FastViT's tensors, by itself or under a key, such as state_dict_ema, model_ema, "
-                             "state_dict or model",
-                 .found = std::move(found)}};
+        const bool object = found.starts_with("an object of ");
+        return {
+            error_kind::unsupported,
+            {.problem = object ? "the file has no state dict but an object of Python, such as a whole model; in Python, save its "
+                                 "state_dict()"
+                               : "the file has no state dict",
+             .expected = "a dictionary of a FastViT's tensors, by itself or under a key, such as state_dict_ema, model_ema, "
+                         "state_dict or model",
+             .found = std::move(found)}};
     }
 
     bool wanted(const pickle_dictionary &d) const { return has_tensors(d) && (!choice_.wanted || choice_.wanted(d)); }
@@ -213,7 +217,7 @@ class dictionary_finder {
             if (!inner) continue;
             const auto tensors = std::count_if(inner->items.begin(), inner->items.end(),
                                                [](const auto &item) { return tensor_arguments(item.second) != nullptr; });
-            if (tensors > 0) list += " (" + std::to_string(tensors) + " tensors)";
+            if (tensors > 0) list += " (" + std::to_string(tensors) + (tensors == 1 ? " tensor)" : " tensors)");
         }
         return count > 0 ? list : "a dictionary without text keys";
     }
