@@ -3,10 +3,14 @@
 //
 // A zip archive's checksums would keep a fuzzer from ever changing the pickle inside. So bytes that are a pickle by themselves,
 // and no file of PyTorch's, become the archive's data.pkl; the storages have positive numbers, as variances must.
+//
+// Nor would it ever change the shapes of all tensors together. So bytes that begin with "draw" are numbers from which an
+// architecture is drawn: any widths, with any ratios between them.
 #include "fastvit/fastvit.hpp"
 
 #include "fuzz_target.hpp"
 #include "support/pth_test_files.hpp"
+#include "support/seeded.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -28,20 +32,62 @@ std::string to_file(std::string_view input) {
     return io_test::build_zip({{"a/data.pkl", std::string(input)}, {"a/data/0", storage}, {"a/data/1", storage}}).file;
 }
 
+fastvit::architecture draw(fuzz::number_source numbers) {
+    const auto number = [&](index_type low, index_type high) { return low + numbers.take<std::uint8_t>() % (high - low + 1); };
+    fastvit::architecture net;
+    net.in_channels = number(1, 4);
+    net.classes = number(1, 20);
+    net.stages.resize(static_cast<std::size_t>(number(1, 3)));
+    index_type channels = number(1, 40);
+    for (fastvit::stage_architecture &stage : net.stages) {
+        stage = {.blocks = number(1, 2), .channels = channels, .hidden = channels * number(1, 4)};
+        channels = std::min<index_type>(channels * number(1, 64), channels * std::max<index_type>(1, 128 / channels));
+    }
+    net.head_channels = net.stages.back().channels * number(1, 64);
+    return net;
+}
+
 bool is_small(const fastvit::architecture &net) {
-    index_type blocks = 0, widest = std::max({net.in_channels, net.head_channels, net.classes});
+    index_type blocks = 0, widest = std::max(net.in_channels, net.classes);
     for (const fastvit::stage_architecture &stage : net.stages) {
         blocks += stage.blocks;
         widest = std::max({widest, stage.channels, stage.hidden});
     }
-    return blocks <= 8 && widest <= 128;
+    return blocks <= 8 && widest <= 512 && net.head_channels <= 8192;
+}
+
+/// Makes the model both ways, by make(options) from a checkpoint of that size, and runs it if it is small. False if it was
+/// refused.
+template <class Make> bool run_both_ways(std::size_t bytes, Make &&make) {
+    using namespace fastvit;
+    for (const graph form : {graph::folded, graph::train_time}) {
+        std::optional<model> net;
+        fuzz::bounded(bytes, 3, [&] { fuzz::accepts([&] { net.emplace(make(model_options{.form = form, .isa = "scalar"})); }); });
+        if (!net) return false;
+        if (!is_small(net->net())) continue;
+        tensor<float> images({1, net->net().in_channels, 11, 19});
+        for (float value = -3; float &pixel : images.span()) pixel = value = value < 3 ? value + 0.25f : -3;
+        workspace space;
+        output wanted = output::embedding | output::stages | output::stem;
+        if (net->net().classes > 0) wanted = wanted | output::logits;
+        net->forward(images, space, wanted);
+    }
+    return true;
 }
 
 } // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
     using namespace fastvit;
-    const std::string file = to_file({reinterpret_cast<const char *>(data), size});
+    const std::string_view input(reinterpret_cast<const char *>(data), size);
+    if (constexpr std::string_view mark = "draw"; input.starts_with(mark)) {
+        const architecture net = draw(fuzz::number_source(data + mark.size(), size - mark.size()));
+        const checkpoint source = fastvit_test::seeded_checkpoint(net, io::spelling::timm);
+        const auto make = [&](const model_options &options) { return model(source, options); };
+        fuzz::require(run_both_ways(static_cast<std::size_t>(source.size_in_bytes()), make), "a drawn network is one");
+        return 0;
+    }
+    const std::string file = to_file(input);
     fuzz::bounded(file.size(), 2, [&] {
         std::optional<checkpoint> source;
         if (!fuzz::accepts([&] { source = checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); })) return;
@@ -50,21 +96,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
             fuzz::accepts([&] { io::read_float(t); });
         }
     });
-    for (const graph form : {graph::folded, graph::train_time}) {
-        std::optional<model> net;
-        fuzz::bounded(file.size(), 3, [&] {
-            fuzz::accepts([&] {
-                net.emplace(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"),
-                            model_options{.form = form, .isa = "scalar"});
-            });
-        });
-        if (!net || !is_small(net->net())) continue;
-        tensor<float> images({1, net->net().in_channels, 11, 19});
-        for (float value = -3; float &pixel : images.span()) pixel = value = value < 3 ? value + 0.25f : -3;
-        workspace space;
-        output wanted = output::embedding | output::stages | output::stem;
-        if (net->net().classes > 0) wanted = wanted | output::logits;
-        net->forward(images, space, wanted);
-    }
+    run_both_ways(file.size(), [&](const model_options &options) {
+        return model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), options);
+    });
     return 0;
 }
