@@ -128,7 +128,7 @@ class workspace {
         plan_ = {};
         memory_ = {};
         floats_ = 0;
-        memory_ = pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
+        memory_ = platform::pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
         floats_ = counter.peak();
         plan_ = std::move(next);
     }
@@ -138,7 +138,7 @@ class workspace {
     serial_executor serial_;
     executor *threads_ = nullptr;
     observer *watcher_ = nullptr;
-    pages memory_;
+    platform::pages memory_;
     index_type floats_ = 0;
     plan plan_;
     outputs results_;

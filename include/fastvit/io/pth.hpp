@@ -3,6 +3,7 @@
 // The format is what torch/serialization.py does; no code of the file is ever run.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/byte_reader.hpp"

@@ -3,6 +3,7 @@
 // https://github.com/huggingface/safetensors#format. Stricter than the official reader where it leaves a choice.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"

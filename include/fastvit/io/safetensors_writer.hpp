@@ -2,6 +2,7 @@
 // Writing safetensors, in the layout that the official library writes.
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/float16.hpp"
 #include "fastvit/base/text.hpp"

@@ -2,27 +2,18 @@
 // A tensor as a file holds it, and its way to float32.
 #pragma once
 
-#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
-#include "fastvit/base/float16.hpp"
-#include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
-#include "fastvit/platform/memory.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <functional>
-#include <limits>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
@@ -56,170 +47,34 @@ inline constexpr std::size_t max_tensors = 65536;
 inline constexpr std::size_t longest_name = 256;
 
 /// Throws `bad_format` for a longer one.
-inline void check_name_length(std::string_view name) {
-    if (name.size() > longest_name)
-        throw error(error_kind::bad_format, {.problem = "a tensor's name is too long",
-                                             .expected = "at most " + std::to_string(longest_name) + " bytes",
-                                             .found = std::to_string(name.size())});
-}
+void check_name_length(std::string_view name);
 
 /// The dimensions that a file claims for a tensor. Throws `bad_format`, naming the tensor, where shape itself refuses.
-inline shape checked_shape(std::span<const index_type> dims, const std::string &name) {
-    try {
-        return shape(dims);
-    } catch (const error &e) {
-        error::parts parts = e.details();
-        parts.tensor = name;
-        throw error(error_kind::bad_format, std::move(parts));
-    }
-}
+[[nodiscard]] shape checked_shape(std::span<const index_type> dims, const std::string &name);
 
 /// The strides of a contiguous row-major tensor.
-inline std::array<index_type, shape::max_rank> contiguous_strides(const shape &dims) noexcept {
-    std::array<index_type, shape::max_rank> strides{};
-    index_type step = 1;
-    for (std::size_t i = dims.rank(); i-- > 0;) {
-        strides[i] = step;
-        step *= dims[i];
-    }
-    return strides;
-}
+[[nodiscard]] std::array<index_type, shape::max_rank> contiguous_strides(const shape &dims) noexcept;
 
 /// How many elements of storage a strided tensor spans, from its first to its last; 0 if it has none. Empty for a negative
 /// stride and for a span that overflows.
-inline std::optional<index_type> spanned(const shape &dims, std::span<const index_type, shape::max_rank> strides) noexcept {
-    index_type room = std::numeric_limits<index_type>::max() - 1;
-    for (std::size_t i = 0; i < dims.rank(); ++i) {
-        if (strides[i] < 0) return std::nullopt;
-        if (dims[i] > 1 && strides[i] > room / (dims[i] - 1)) return std::nullopt;
-        if (dims[i] > 1) room -= strides[i] * (dims[i] - 1);
-    }
-    return dims.count() == 0 ? 0 : std::numeric_limits<index_type>::max() - room;
-}
-
-namespace detail {
-
-// `count` elements, `stride` apart, converted. Memory that is contiguous float32 needs no conversion.
-template <class Stored, class Convert>
-void convert_run(const std::byte *from, index_type count, index_type stride, float *to, Convert convert) noexcept {
-    const index_type step = stride * static_cast<index_type>(sizeof(Stored));
-    if constexpr (std::is_same_v<Stored, float>)
-        if (stride == 1) {
-            std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
-            return;
-        }
-    if (stride == 1) // apart from the loop below, because a constant step vectorises
-        for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * static_cast<index_type>(sizeof(Stored))));
-    else
-        for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * step));
-}
-
-// All elements in row-major order. Dimensions that lie densely in one another are merged first; the innermost that is left is a
-// run, the others are counted like an odometer. Dimensions of 1 go: their strides are never used, and may be any number.
-template <class Stored, class Convert> void convert_elements(const stored_tensor &source, float *to, Convert convert) noexcept {
-    struct axis {
-        index_type size;
-        index_type stride;
-    };
-    if (source.dims.count() == 0) return;
-    std::array<axis, shape::max_rank> axes{};
-    std::size_t outer = 0;
-    for (std::size_t i = 0; i < source.dims.rank(); ++i) {
-        const axis next{source.dims[i], source.strides[i]};
-        if (next.size == 1) continue;
-        if (outer > 0 && axes[outer - 1].stride == next.size * next.stride)
-            axes[outer - 1] = {axes[outer - 1].size * next.size, next.stride};
-        else
-            axes[outer++] = next;
-    }
-    const axis run = outer > 0 ? axes[--outer] : axis{1, 1};
-
-    std::array<index_type, shape::max_rank> position{};
-    index_type offset = 0;
-    for (;;) {
-        convert_run<Stored>(source.bytes.data() + offset * static_cast<index_type>(sizeof(Stored)), run.size, run.stride, to,
-                            convert);
-        to += run.size;
-        std::size_t d = outer;
-        for (; d > 0; --d) {
-            const axis &a = axes[d - 1];
-            if (++position[d - 1] < a.size) {
-                offset += a.stride;
-                break;
-            }
-            offset -= a.stride * (a.size - 1);
-            position[d - 1] = 0;
-        }
-        if (d == 0) return;
-    }
-}
-
-} // namespace detail
+[[nodiscard]] std::optional<index_type> spanned(const shape &dims, std::span<const index_type, shape::max_rank> strides) noexcept;
 
 /// Throws `unsupported` for elements that are not floating-point numbers, and says what they are.
-inline void check_floating(const stored_tensor &source) {
-    if (!is_floating(source.type))
-        throw error(error_kind::unsupported, {.problem = "the elements are not floating-point numbers",
-                                              .expected = "F64, F32, F16 or BF16",
-                                              .found = source.type_name,
-                                              .tensor = source.name});
-}
+void check_floating(const stored_tensor &source);
 
 /// Writes the tensor's elements to `to` as float32, in row-major order. float64, float16 and bfloat16 are converted, to nearest
 /// even. Throws `unsupported` for other types, `invalid_argument` if `to` has not dims.count() elements or the bytes are too few.
-inline void read_float_into(const stored_tensor &source, std::span<float> to) {
-    check_floating(source);
-    if (static_cast<std::size_t>(source.dims.count()) != to.size())
-        throw error(error_kind::invalid_argument, {.problem = "the destination has the wrong size",
-                                                   .expected = std::to_string(source.dims.count()) + " elements",
-                                                   .found = std::to_string(to.size()),
-                                                   .tensor = source.name});
-    const auto needed = spanned(source.dims, source.strides);
-    if (!needed || static_cast<std::size_t>(*needed) > source.bytes.size() / size_of(source.type))
-        throw error(error_kind::invalid_argument,
-                    {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
-
-    // Out of range, a float64 becomes an infinity, as IEEE 754 has it.
-    if (source.type == dtype::f64)
-        detail::convert_elements<double>(source, to.data(), [](double x) { return static_cast<float>(x); });
-    else if (source.type == dtype::f32)
-        detail::convert_elements<float>(source, to.data(), [](float x) { return x; });
-    else if (source.type == dtype::f16)
-        detail::convert_elements<std::uint16_t>(source, to.data(), [](std::uint16_t x) { return half_to_float(x); });
-    else
-        detail::convert_elements<std::uint16_t>(source, to.data(), [](std::uint16_t x) { return bfloat16_to_float(x); });
-}
-
-namespace detail {
-
-/// Not yet written, and if it is large, in memory straight from the system, which goes back there at once: an allocator may keep
-/// what was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so this is for what is many.
-inline tensor<float> tensor_in_pages(const shape &dims) {
-    constexpr std::size_t large = std::size_t{1} << 20;
-    const std::size_t bytes = static_cast<std::size_t>(dims.count()) * sizeof(float);
-    if (bytes < large) return tensor<float>::uninitialised(dims);
-    return tensor<float>::adopt(reinterpret_cast<float *>(map_pages(bytes)), dims, {unmap_pages, bytes});
-}
-
-} // namespace detail
+void read_float_into(const stored_tensor &source, std::span<float> to);
 
 /// The tensor's elements as float32, row-major and contiguous. Throws like read_float_into(), and std::bad_alloc.
-inline tensor<float> read_float(const stored_tensor &source) {
-    check_floating(source); // before the memory is asked for
-    auto result = detail::tensor_in_pages(source.dims);
-    read_float_into(source, result.span());
-    return result;
-}
+[[nodiscard]] tensor<float> read_float(const stored_tensor &source);
 
 /// The same without a copy where the elements lie in the file as they are wanted: then they are the file's, which must outlive
 /// the result.
-inline tensor<float> view_float(const stored_tensor &source) {
-    const bool in_place = source.type == dtype::f32 && source.dims.count() > 0 &&
-                          source.strides == contiguous_strides(source.dims) &&
-                          reinterpret_cast<std::uintptr_t>(source.bytes.data()) % alignof(float) == 0 &&
-                          source.bytes.size() / sizeof(float) >= static_cast<std::size_t>(source.dims.count());
-    if (!in_place) return read_float(source);
-    return tensor<float>::borrow({reinterpret_cast<const float *>(source.bytes.data()), source.dims});
-}
+[[nodiscard]] tensor<float> view_float(const stored_tensor &source);
 
 }}} // namespace fastvit::FASTVIT_ABI::io
+
+#if !defined(FASTVIT_COMPILED)
+#include "fastvit/impl/io/stored_tensor.hpp"
+#endif

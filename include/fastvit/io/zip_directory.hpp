@@ -2,6 +2,7 @@
 // Finding a zip archive's directory from the end of the file, with zip64. (APPNOTE.TXT 6.3.9, PKWARE, 4.3.14 to 4.3.16.)
 #pragma once
 
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/byte_reader.hpp"

@@ -43,7 +43,7 @@ class weight_memory {
         const index_type bytes = (count * static_cast<index_type>(sizeof(T)) + line - 1) / line * line;
         if (bytes > left_) {
             left_ = std::max(bytes, piece_bytes);
-            piece_ = std::make_shared<pages>(static_cast<std::size_t>(left_));
+            piece_ = std::make_shared<platform::pages>(static_cast<std::size_t>(left_));
             next_ = piece_->data();
         }
         left_ -= bytes;
@@ -54,7 +54,7 @@ class weight_memory {
     static constexpr index_type line = static_cast<index_type>(alignment);
     static constexpr index_type piece_bytes = index_type{32} << 20; // of which only what is used becomes memory
 
-    std::shared_ptr<pages> piece_;
+    std::shared_ptr<platform::pages> piece_;
     std::byte *next_ = nullptr;
     index_type left_ = 0;
 };

@@ -11,7 +11,7 @@
 #include <new>
 #include <utility>
 
-namespace fastvit { inline namespace FASTVIT_ABI {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace platform {
 
 /// Zeroed, page-aligned memory straight from the system, to be given back with unmap_pages(). Throws std::bad_alloc.
 inline std::byte *map_pages(std::size_t bytes) {
@@ -64,4 +64,4 @@ class pages {
     std::byte *data_ = nullptr;
 };
 
-}} // namespace fastvit::FASTVIT_ABI
+}}} // namespace fastvit::FASTVIT_ABI::platform
