@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The results of kernels and of strict regions (base/regions.hpp) have the same bits whatever flags the unit that includes them
-// is compiled with: same_bits_unit.cpp, which CMakeLists.txt compiles several times. Labels: portable
+// Kernels and strict regions (base/regions.hpp) give the same bits whatever flags the unit that includes them is compiled with:
+// same_bits_unit.cpp is compiled several times, by CMakeLists.txt.
+// Labels: portable
 #include "kernels/same_bits_unit.hpp"
 #include "support/reference.hpp"
 
