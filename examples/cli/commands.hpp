@@ -79,13 +79,18 @@ struct preprocess_options {
 };
 int preprocess(const preprocess_options &options);
 
+/// How a network is run.
+struct execution_options {
+    bool train_time = false; ///< with the branches that training has
+    int threads = 0;         ///< 0: one for each of the machine's hardware threads
+    std::string isa = {};    ///< empty: the fastest
+};
+
 struct run_options {
     model_file model;
+    execution_options execution;
     std::string input, output;
-    bool train_time = false;
     bool features = false;
-    int threads = 0;
-    std::string isa;
 };
 int run(const run_options &options);
 
@@ -107,13 +112,11 @@ int info(const info_options &options);
 
 struct profile_options {
     model_file model;
+    execution_options execution{.threads = 1};
     std::optional<int> size;
     std::optional<std::string> trace;
-    bool train_time = false;
     bool json = false;
     int batch = 1, rounds = 20;
-    int threads = 1;
-    std::string isa;
 };
 int profile(const profile_options &options);
 

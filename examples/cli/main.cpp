@@ -84,10 +84,26 @@ CLI::Option *add_model(CLI::App &sub, cli::model_file &model, const std::string 
                           "Checkpoint: safetensors, .pth, .pt, .bin, .pth.tar, or model.safetensors.index.json" + usual);
 }
 
+void add_output(CLI::App &sub, std::string &file, const std::string &help) { sub.add_option("--output", file, help)->required(); }
+
+void add_json(CLI::App &sub, bool &json) { sub.add_flag("--json", json, "Print JSON"); }
+
+/// Of the input of a network, where it is not a picture's.
+void add_side(CLI::App &sub, std::optional<int> &side, const std::string &what) {
+    sub.add_option("--size", side, what + " (default: 256, the bundled model's 96)")->check(CLI::Range(1, longest_side));
+}
+
 void add_threads(CLI::App &sub, int &threads) {
     sub.add_option("--threads", threads, "Threads; 0: all that the machine has")
         ->capture_default_str()
         ->check(CLI::Range(0, 1024));
+}
+
+void add_execution(CLI::App &sub, cli::execution_options &o) {
+    add_threads(sub, o.threads);
+    add_choice(sub, "--graph", o.train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
+               "Which of the two equal graphs to run: folded (the default) or train");
+    sub.add_option("--isa", o.isa, "Kernels to run; `fastvit info` lists them (default: the fastest, or FASTVIT_ISA)");
 }
 
 void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::string &usual) {
@@ -138,7 +154,7 @@ void add_classify(CLI::App &app, command &chosen) {
     sub->add_option("--labels", o->labels, "Text file with one label per line, in the order of the classes");
     sub->add_option("--top-k", o->top_k, "Answers per picture")->capture_default_str()->check(CLI::Range(1, 1000000));
     sub->add_option("--html", o->html, "Also write the answers as a page to look at in a browser");
-    sub->add_flag("--json", o->json, "Print JSON");
+    add_json(*sub, o->json);
     sub->add_flag("--names-are-labels", o->names_are_labels, "Count the pictures that are named after the first answer");
 }
 
@@ -162,10 +178,9 @@ void add_features(CLI::App &app, command &chosen) {
     add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
     sub->add_option(
-           "--output", o->output,
-           "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
-           "official fork_feat checkpoints also `out0`.., as `run --features` has them")
-        ->required();
+        "--output", o->output,
+        "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
+        "official fork_feat checkpoints also `out0`.., as `run --features` has them");
     sub->add_flag("--stem", o->stem, "Also write `stem`");
     sub->add_flag("--final-conv", o->final_conv, "Also write `final_conv`, the head's convolution");
 }
@@ -175,9 +190,8 @@ void add_preprocess(CLI::App &app, command &chosen) {
     CLI::App *const sub =
         add_command(app, chosen, "preprocess", "Write what a network is given of a picture", o, cli::preprocess);
     sub->add_option("IMAGE", o->picture, "Picture (PNG, JPEG, PPM, PGM)")->required();
-    sub->add_option("--output", o->output,
-                    "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `tensor`, normalised, 1 x 3 x H x W")
-        ->required();
+    add_output(*sub, o->output,
+               "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `tensor`, normalised, 1 x 3 x H x W");
     add_preprocessing(*sub, o->preprocessing, "imagenet");
 }
 
@@ -186,14 +200,11 @@ void add_run(CLI::App &app, command &chosen) {
     CLI::App *const sub = add_command(app, chosen, "run", "Run the network on a tensor", o, cli::run);
     add_model(*sub, o->model, bundled);
     sub->add_option("--input", o->input, "safetensors file with the tensor `input`, N x C x H x W, normalised")->required();
-    sub->add_option("--output", o->output, "safetensors file to write")->required();
-    add_choice(*sub, "--graph", o->train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
-               "Which of the two equal graphs to run: folded (the default) or train");
+    add_output(*sub, o->output, "safetensors file to write");
     sub->add_flag("--features", o->features,
                   "Write stem, stage0.., final_conv and embedding as well as logits; of the official fork_feat checkpoints also "
                   "out0..out3, as that code gives them (in SA and MA networks out3 is before the last stage's blocks)");
-    add_threads(*sub, o->threads);
-    sub->add_option("--isa", o->isa, "Kernels to run; `fastvit info` lists them (default: the fastest, or FASTVIT_ISA)");
+    add_execution(*sub, o->execution);
 }
 
 void add_fold(CLI::App &app, command &chosen) {
@@ -203,7 +214,7 @@ void add_fold(CLI::App &app, command &chosen) {
         add_command(app, chosen, "fold", "Fold a checkpoint's branches, as the official reparameterisation does, in float32", o,
                     cli::convert);
     add_model(*sub, o->model)->required();
-    sub->add_option("--output", o->output, "safetensors file to write")->required();
+    add_output(*sub, o->output, "safetensors file to write");
 }
 
 void add_convert(CLI::App &app, command &chosen) {
@@ -211,7 +222,7 @@ void add_convert(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::convert_options>();
     CLI::App *const sub = add_command(app, chosen, "convert", "Write any checkpoint as safetensors", o, cli::convert);
     add_model(*sub, o->model)->required();
-    sub->add_option("--output", o->output, "safetensors file to write")->required();
+    add_output(*sub, o->output, "safetensors file to write");
     add_choice(*sub, "--dtype", o->type,
                std::map<std::string, dtype>{
                    {"float32", dtype::f32}, {"float16", dtype::f16}, {"bfloat16", dtype::bf16}, {"bf16", dtype::bf16}},
@@ -224,9 +235,8 @@ void add_info(CLI::App &app, command &chosen) {
     CLI::App *const sub =
         add_command(app, chosen, "info", "Say what a checkpoint holds and which kernels would run it", o, cli::info);
     add_model(*sub, o->model, bundled);
-    sub->add_option("--size", o->size, "Side of the input for the cost (default: 256, the bundled model's 96)")
-        ->check(CLI::Range(1, longest_side));
-    sub->add_flag("--json", o->json, "Print JSON");
+    add_side(*sub, o->size, "Side of the input for the cost");
+    add_json(*sub, o->json);
     sub->add_flag("--tensors", o->tensors, "List the tensors");
 }
 
@@ -235,18 +245,14 @@ void add_profile(CLI::App &app, command &chosen) {
     CLI::App *const sub =
         add_command(app, chosen, "profile", "Show where a forward pass spends its time, part by part", o, cli::profile);
     add_model(*sub, o->model, bundled);
-    sub->add_option("--size", o->size, "Side of the input (default: 256, the bundled model's 96)")
-        ->check(CLI::Range(1, longest_side));
+    add_side(*sub, o->size, "Side of the input");
     sub->add_option("--batch", o->batch, "Images in a batch")->capture_default_str()->check(CLI::Range(1, 1024));
     sub->add_option("--rounds", o->rounds, "Passes; the table shows medians")
         ->capture_default_str()
         ->check(CLI::Range(1, 100000));
-    add_threads(*sub, o->threads);
-    add_choice(*sub, "--graph", o->train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
-               "Which of the two equal graphs to run: folded (the default) or train");
-    sub->add_option("--isa", o->isa, "Kernels to run; `fastvit info` lists them (default: the fastest, or FASTVIT_ISA)");
+    add_execution(*sub, o->execution);
     sub->add_option("--trace", o->trace, "Also write the last pass as a trace for chrome://tracing or ui.perfetto.dev");
-    sub->add_flag("--json", o->json, "Print JSON");
+    add_json(*sub, o->json);
 }
 
 void add_verify(CLI::App &app, command &chosen) {
@@ -254,9 +260,8 @@ void add_verify(CLI::App &app, command &chosen) {
     CLI::App *const sub =
         add_command(app, chosen, "verify", "Compare the folded graph with the train-time graph", o, cli::verify);
     add_model(*sub, o->model, bundled);
-    sub->add_option("--size", o->size, "Side of the input (default: 256, the bundled model's 96)")
-        ->check(CLI::Range(1, longest_side));
-    sub->add_flag("--json", o->json, "Print JSON");
+    add_side(*sub, o->size, "Side of the input");
+    add_json(*sub, o->json);
 }
 
 int complain(const std::string &problem, int status) {

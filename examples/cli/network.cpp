@@ -75,15 +75,15 @@ kernel_report report_kernels() {
 int run(const run_options &options) {
     const std::filesystem::path file = path_of(options.model);
     const fastvit::model net =
-        fastvit::model::open(file, {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
-                                    .isa = options.isa,
+        fastvit::model::open(file, {.form = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+                                    .isa = options.execution.isa,
                                     .prefix = options.model.prefix,
                                     .key = options.model.key});
     if (net.net().classes == 0 && !options.features)
         throw error(error_kind::invalid_argument,
                     {.problem = why_no_logits(net.net()) + "; ask for --features", .file = file.string()});
     const fastvit::tensor<float> images = read_input(options.input);
-    fastvit::thread_pool threads(options.threads);
+    fastvit::thread_pool threads(options.execution.threads);
     fastvit::workspace space(threads);
     try {
         const fastvit::outputs &out = net.forward(images, space, options.features ? all_outputs(net.net()) : output::logits);

@@ -159,8 +159,8 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
 
 int profile(const profile_options &options) {
     const fastvit::model net = fastvit::model::open(
-        path_of(options.model), {.form = options.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
-                                 .isa = options.isa,
+        path_of(options.model), {.form = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+                                 .isa = options.execution.isa,
                                  .prefix = options.model.prefix,
                                  .key = options.model.key});
     const index_type usual =
@@ -168,7 +168,7 @@ int profile(const profile_options &options) {
     const index_type size = options.size ? *options.size : usual;
     const fastvit::tensor<float> images({options.batch, net.net().in_channels, size, size});
     const fastvit::output wanted = net.net().classes > 0 ? fastvit::output::logits : fastvit::output::embedding;
-    task_recorder threads(options.threads);
+    task_recorder threads(options.execution.threads);
     part_recorder parts;
     fastvit::workspace space(threads);
     net.forward(images, space, wanted); // allocates, and brings weights and code into the caches
