@@ -177,10 +177,9 @@ void add_features(CLI::App &app, command &chosen) {
     CLI::App *const sub = add_command(app, chosen, "features", "Write the feature pyramids of pictures", o, cli::features);
     add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
-    sub->add_option(
-        "--output", o->output,
-        "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
-        "official fork_feat checkpoints also `out0`.., as `run --features` has them");
+    add_output(*sub, o->output,
+               "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
+               "official fork_feat checkpoints also `out0`.., as `run --features` has them");
     sub->add_flag("--stem", o->stem, "Also write `stem`");
     sub->add_flag("--final-conv", o->final_conv, "Also write `final_conv`, the head's convolution");
 }
