@@ -24,6 +24,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 inline void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                            const std::optional<std::string_view> &prefix = std::nullopt) {
     try {
+        check_not_a_part(source);
         std::vector<io::named_tensor> tensors;
         if (!prefix && io::detail::find_signs(outlines_of(source)).empty()) {
             for (const io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});

@@ -7,9 +7,11 @@
 #include "fastvit/checkpoint/names.hpp"
 #include "fastvit/checkpoint/unmerged.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/io/shard_index.hpp"
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,14 +24,20 @@ inline std::vector<io::tensor_outline> outlines_of(const checkpoint &source) {
     return outlines;
 }
 
-/// The names of the network at `prefix`, or of the only one. Throws what io::choose_network() throws, and `unsupported` for a
-/// file of adapters alone and for a part of a checkpoint in several files.
-inline io::name_translator names_of_network(const checkpoint &source,
-                                            const std::optional<std::string_view> &prefix = std::nullopt) {
+/// Throws `unsupported` for a file that is a part of a checkpoint in several files, by its name: a network may begin in it and
+/// end in the next.
+inline void check_not_a_part(const checkpoint &source) {
     if (const std::optional<io::part_number> part = io::part_in_name(source.file()))
         throw error(error_kind::unsupported,
                     error::parts{.problem = "this is part " + std::to_string(part->number) + " of " + std::to_string(part->of) +
                                             " of a checkpoint; open its index, " + part->index});
+}
+
+/// The names of the network at `prefix`, or of the only one. Throws what io::choose_network() and check_not_a_part() throw, and
+/// `unsupported` for a file of adapters alone.
+inline io::name_translator names_of_network(const checkpoint &source,
+                                            const std::optional<std::string_view> &prefix = std::nullopt) {
+    check_not_a_part(source);
     std::vector<std::string_view> names;
     for (const io::stored_tensor &t : source.tensors()) names.push_back(t.name);
     const std::vector<io::tensor_outline> outlines = outlines_of(source);

@@ -193,7 +193,8 @@ inline const char *kind_of_text(std::string_view text) {
     const std::size_t valid = find_invalid_utf8(text);
     if (text.size() - valid > (whole ? 0U : 3U)) return nullptr; // where it was cut, a character may be in halves
     const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 && !(c >= '\t' && c <= '\r') && c != 0x1b; };
-    if (words.empty() || std::any_of(text.begin(), text.end(), is_control)) return nullptr;
+    if (text.empty() || std::any_of(text.begin(), text.end(), is_control)) return nullptr;
+    if (words.empty()) return "a file of white space";
     if (words[0] == '{' || words[0] == '[') return "JSON, such as a configuration; open the checkpoint beside it";
     return "a text file; open a checkpoint (safetensors or .pth)";
 }

@@ -148,7 +148,7 @@ class dictionary_finder {
                 if (const found_dictionary found = choose(inside(d, wrapper, *inner), depth + 1); found.items) return found;
         }
         if (wanted(*d.items)) return d;
-        const std::vector<found_dictionary> all = collect(d, depth);
+        std::vector<found_dictionary> all = collect(d, depth);
         if (all.empty()) {
             barren_.insert(d.items);
             return {};
@@ -162,6 +162,7 @@ class dictionary_finder {
                     return choose(inside(d, first, *inner), depth + 1);
         std::string list;
         constexpr std::size_t most = 8;
+        std::sort(all.begin(), all.end(), [](const auto &a, const auto &b) { return a.key < b.key; });
         for (std::size_t i = 0; i < std::min(all.size(), most); ++i) list += (i > 0 ? ", " : "") + all[i].key;
         if (all.size() > most) list += " and " + std::to_string(all.size() - most) + " more";
         throw error(error_kind::unsupported,
