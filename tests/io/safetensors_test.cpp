@@ -167,7 +167,7 @@ TEST(safetensors, an_unknown_type_is_an_error_only_when_it_is_read_but_its_span_
 
 TEST(safetensors, refuses_a_file_without_room_for_the_length) {
     expect_refused("", {"FILE: ", "expected at least 8 bytes, found 0"});
-    expect_refused("1234567", {"at least 8 bytes, found 7"});
+    expect_refused("\x01\x02\x03\x04\x05\x06\x07", {"at least 8 bytes, found 7"});
 }
 
 TEST(safetensors, refuses_a_header_length_that_cannot_be) {
