@@ -40,30 +40,38 @@ class checkpoint {
     /// Parses a file that is in memory. `bytes` is not copied: it must outlive the checkpoint, its copies and what find()
     /// returned. `label` stands for the file's name in messages. Throws like open().
     [[nodiscard]] static checkpoint from_bytes(std::span<const std::byte> bytes, std::string label, std::string_view key = {});
+    template <class T> static checkpoint from_bytes(std::vector<T> &&temporary, std::string, std::string_view = {}) = delete;
 
     /// Adds a tensor at the end and keeps it alive. Throws `unexpected_tensor` if the name is taken. Pointers from find() and
     /// tensors() are invalid afterwards.
     void add(std::string name, tensor<float> values);
 
     /// All tensors, in file order.
-    const std::vector<io::stored_tensor> &tensors() const noexcept { return tensors_; }
+    [[nodiscard]] const std::vector<io::stored_tensor> &tensors() const &noexcept { return tensors_; }
 
     /// The tensor of that name; nullptr if there is none.
-    const io::stored_tensor *find(std::string_view name) const noexcept;
+    [[nodiscard]] const io::stored_tensor *find(std::string_view name) const &noexcept;
 
-    const io::string_map &metadata() const noexcept { return metadata_; }
+    [[nodiscard]] const io::string_map &metadata() const &noexcept { return metadata_; }
     /// Replaces the value if the key is there.
     void set_metadata(std::string key, std::string value) { metadata_.insert_or_assign(std::move(key), std::move(value)); }
 
     /// The file's path, or the label given; empty for a checkpoint made in memory. For messages.
-    const std::string &file() const noexcept { return file_; }
+    [[nodiscard]] const std::string &file() const &noexcept { return file_; }
     /// The key of the dictionary in a PyTorch file that the tensors come from: `model_ema`, or `checkpoint.model` of a nested
     /// one; empty where it is the whole file, and for other files.
-    const std::string &key() const noexcept { return key_; }
+    [[nodiscard]] const std::string &key() const &noexcept { return key_; }
     /// Takes the pages of these tensors, if they are a file's, out of the process's memory; reading them again maps them again.
     void drop_pages(const std::vector<const io::stored_tensor *> &read) const;
     /// Of the file, and of the tensors made in memory.
-    std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }
+    [[nodiscard]] std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }
+
+    // Of a temporary, which would leave them dangling.
+    void tensors() const && = delete;
+    void find(std::string_view name) const && = delete;
+    void metadata() const && = delete;
+    void file() const && = delete;
+    void key() const && = delete;
 
   private:
     static checkpoint open_parts(const std::filesystem::path &path, std::span<const std::byte> index);

@@ -133,7 +133,8 @@ TEST_F(fold_test, keeps_the_metadata) {
     checkpoint source = seeded_checkpoint(published_architecture("fastvit_t8"), io::spelling::timm);
     source.set_metadata("format", "pt");
     source.set_metadata("note", "\xc3\xa9 \"quoted\"\n");
-    EXPECT_EQ(folded(source).metadata(), source.metadata());
+    const checkpoint result = folded(source);
+    EXPECT_EQ(result.metadata(), source.metadata());
 }
 
 TEST_F(fold_test, writes_float32_whatever_it_reads) {
@@ -148,7 +149,8 @@ TEST_F(fold_test, rounds_the_folded_weights) {
     loading::save_folded(checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
     loading::save_converted(whole, directory / "expected", io::dtype::bf16);
     EXPECT_EQ(read_file(directory / "half"), read_file(directory / "expected"));
-    EXPECT_EQ(checkpoint::open(directory / "half").find("head.weight")->type, io::dtype::bf16);
+    const checkpoint half = checkpoint::open(directory / "half");
+    EXPECT_EQ(half.find("head.weight")->type, io::dtype::bf16);
 }
 
 TEST_F(fold_test, changes_nothing_that_is_folded) {

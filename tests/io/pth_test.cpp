@@ -26,6 +26,7 @@ using io_test::expect_error;
 using io_test::expect_refused;
 using io_test::floats;
 using io_test::number;
+using io_test::tensor_count;
 using io_test::torch_legacy;
 using io_test::torch_zip;
 using io_test::values;
@@ -167,7 +168,7 @@ TEST(pth, refuses_big_endian_files) {
     expect_refused(file("big"), {"byte order", "expected little, found big"}, error_kind::unsupported);
     expect_refused(file(""), {"byte order"}, error_kind::unsupported);
     // Files of before 2.1 do not say.
-    EXPECT_EQ(parse(io_test::build_zip({{"a/data.pkl", pickle}, {"a/data/0", iota(6)}}).file).tensors().size(), 1u);
+    EXPECT_EQ(tensor_count(parse(io_test::build_zip({{"a/data.pkl", pickle}, {"a/data/0", iota(6)}}).file)), 1u);
 }
 
 TEST(pth, refuses_wrong_checksums_where_the_data_is_used) {
@@ -183,14 +184,14 @@ TEST(pth, refuses_wrong_checksums_where_the_data_is_used) {
     };
     expect_refused(damaged("optimizer"), {"data.pkl", "checksum"});
     expect_refused(damaged(iota(6)), {"data/0", "checksum"});
-    EXPECT_EQ(parse(damaged(floats({9, 8, 7, 6}))).tensors().size(), 1u);
+    EXPECT_EQ(tensor_count(parse(damaged(floats({9, 8, 7, 6})))), 1u);
 }
 
 TEST(pth, legacy_refuses_what_is_wrong_before_the_object) {
     const std::string object =
         pk::proto2 + pk::dict({pk::text("t"), pk::tensor(pk::legacy_storage("FloatStorage", "0", 6), 0, {6}, {1})}) + ".";
     const std::string rest = object + io_test::legacy_storages({{"0", iota(6)}});
-    EXPECT_EQ(parse(io_test::legacy_magic + io_test::legacy_protocol + io_test::legacy_system() + rest).tensors().size(), 1u);
+    EXPECT_EQ(tensor_count(parse(io_test::legacy_magic + io_test::legacy_protocol + io_test::legacy_system() + rest)), 1u);
     expect_refused(io_test::legacy_magic + pk::proto2 + "M\xe8\x03." + io_test::legacy_system() + rest,
                    {"version", "expected 1001, found 1000"}, error_kind::unsupported);
     expect_refused(io_test::legacy_magic + pk::proto2 + "N." + io_test::legacy_system() + rest, {"version", "found None"},

@@ -57,6 +57,8 @@ inline void write_file(const std::filesystem::path &path, std::string_view conte
     std::ofstream(path, std::ios::binary).write(contents.data(), static_cast<std::streamsize>(contents.size()));
 }
 
+inline std::size_t tensor_count(const fastvit::checkpoint &c) { return c.tensors().size(); }
+
 inline std::string read_file(const std::filesystem::path &path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};

@@ -147,7 +147,7 @@ FASTVIT_FUNCTION void checkpoint::add(std::string name, tensor<float> values) {
     made_.push_back(kept);
 }
 
-FASTVIT_FUNCTION const io::stored_tensor *checkpoint::find(std::string_view name) const noexcept {
+FASTVIT_FUNCTION const io::stored_tensor *checkpoint::find(std::string_view name) const &noexcept {
     const auto place = lower_bound(name);
     return place != by_name_.end() && tensors_[*place].name == name ? &tensors_[*place] : nullptr;
 }
