@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
             fuzz::require(contents.size() <= size, "a pickle ends where its bytes do");
             for (const pickle_reference &reference : contents.references()) fuzz::accepts([&] { read_storage_id(reference.id); });
             const auto find = [](const torch_storage_id &id) { return detail::checked_storage(id, storage); };
-            for (const stored_tensor &t : read_state_dict(*find_state_dict(contents.root()).items, find, detail::most_tensor_bytes(size))) {
+            for (const stored_tensor &t :
+                 read_state_dict(*find_state_dict(contents.root()).items, find, detail::most_tensor_bytes(size))) {
                 fuzz::require(fuzz::inside(t.bytes, storage), "a tensor is inside its storage");
                 if (is_floating(t.type)) (void)read_float(t);
             }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/checkpoint.hpp"
+#include "fastvit/checkpoint/candidates.hpp"
 #include "fastvit/checkpoint/names.hpp"
 #include "fastvit/checkpoint/wrapped_names.hpp"
 
@@ -45,6 +46,8 @@ class written_names {
         if (names_.is_of_another(name)) return false;
         const bool counter = io::is_foreign_counter(name);
         if (names_.to_canonical(name)) return !counter;
+        // What is left of another network must not become one.
+        if (io::detail::find_sign(name)) return false;
         // Without wrappers, a name from beside the network may be one inside it.
         return !io::without_wrappers(name).starts_with(prefix_) || (!counter && !names_.inside_larger_model());
     }
