@@ -55,9 +55,11 @@ struct architecture {
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
-    index_type stride() const noexcept { return index_type{2} << stages.size(); }
+    [[nodiscard]] index_type stride() const noexcept { return index_type{2} << stages.size(); }
     /// How many modules of the official list `network` a stage is: patch embedding, positional encoding, blocks.
-    index_type network_modules(std::size_t stage) const noexcept { return (stage > 0) + stages[stage].position + 1; }
+    [[nodiscard]] index_type network_modules(std::size_t stage) const noexcept {
+        return (stage > 0) + stages[stage].position + 1;
+    }
 };
 
 /// Why a network without `classes` gives no logits, for messages.
@@ -71,7 +73,7 @@ inline std::string why_no_logits(const architecture &net) {
 }
 
 /// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: of 0, 2, 4 and 6, whatever they are.
-constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }
+[[nodiscard]] constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }
 
 /// A published variant, by what tells it from the others.
 struct variant_entry {
@@ -101,7 +103,7 @@ inline constexpr std::array<variant_entry, 12> variant_table{{
 }};
 
 /// The published variant of that name, with the class count it was published with. Throws invalid_argument for an unknown name.
-inline architecture published_architecture(std::string_view name) {
+[[nodiscard]] inline architecture published_architecture(std::string_view name) {
     architecture net;
     std::string known;
     for (const variant_entry &v : variant_table) {
@@ -129,7 +131,7 @@ inline architecture published_architecture(std::string_view name) {
 }
 
 /// The published variant with these stages, or null. Head, class count and input channels may be a user's own.
-inline const variant_entry *find_variant(std::span<const stage_architecture> stages) {
+[[nodiscard]] inline const variant_entry *find_variant(std::span<const stage_architecture> stages) {
     for (const variant_entry &v : variant_table)
         if (const auto known = published_architecture(v.name).stages;
             std::equal(stages.begin(), stages.end(), known.begin(), known.end()))

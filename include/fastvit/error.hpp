@@ -25,7 +25,7 @@ enum class error_kind {
 };
 
 /// The short name of a code, as what() and logs write it.
-constexpr std::string_view to_string(error_kind code) noexcept {
+[[nodiscard]] constexpr std::string_view to_string(error_kind code) noexcept {
     switch (code) {
     case error_kind::io: return "input/output error";
     case error_kind::bad_format: return "bad format";
@@ -54,12 +54,12 @@ class error : public std::exception {
     error(error_kind code, parts p) : code_(code), parts_(std::move(p)) { compose(); }
     error(error_kind code, std::string problem) : error(code, parts{.problem = std::move(problem)}) {}
 
-    const char *what() const noexcept override { return line_.c_str(); }
-    error_kind code() const noexcept { return code_; }
-    const parts &details() const noexcept { return parts_; }
+    [[nodiscard]] const char *what() const noexcept override { return line_.c_str(); }
+    [[nodiscard]] error_kind code() const noexcept { return code_; }
+    [[nodiscard]] const parts &details() const noexcept { return parts_; }
 
     /// The same error with the file named, for the layer that knows which file the bytes came from. A name already set stays.
-    error in_file(std::string path) const {
+    [[nodiscard]] error in_file(std::string path) const {
         parts p = parts_;
         if (p.file.empty()) p.file = std::move(path);
         return {code_, std::move(p)};

@@ -10,7 +10,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 using isa_tier = kernels::tier;
 
 /// The tiers compiled into this program, the fastest first.
-inline std::span<const isa_tier> isa_tiers() { return kernels::tiers(); }
+[[nodiscard]] inline std::span<const isa_tier> isa_tiers() { return kernels::tiers(); }
 
 using kernels::select_kernels;
 
