@@ -894,6 +894,70 @@ void expect_bad_model(const std::string &model, std::initializer_list<std::strin
     EXPECT_EQ(directory.names(), std::vector<std::string>{"input.safetensors"});
 }
 
+// Every command that opens a model obeys the same options.
+TEST(cli_files, of_several_networks_one_is_picked) {
+    const temporary_directory directory;
+    const checkpoint plain = checkpoint::open(tiny);
+    checkpoint both;
+    for (const std::string prefix : {"ema.", "model."})
+        for (const auto &t : plain.tensors()) {
+            if (!fastvit::io::is_floating(t.type)) continue;
+            fastvit::tensor<float> values = fastvit::io::read_float(t);
+            if (prefix == "ema." && t.name == "head.bias")
+                for (float &x : values.span()) x += 1;
+            both.add(prefix + t.name, std::move(values));
+        }
+    const std::string two = (directory / "two.safetensors").string(), input = save_input(directory),
+                      output = (directory / "output").string();
+    save_checkpoint(two, both);
+    const std::vector<std::vector<std::string>> commands{{"run", "--input", input, "--output", output},
+                                                         {"fold", "--output", output},
+                                                         {"convert", "--output", output},
+                                                         {"info", "--json"},
+                                                         {"verify", "--json", "--size", "64"},
+                                                         {"profile", "--json", "--size", "64", "--rounds", "1"},
+                                                         {"classify", "--json", "--size", "64", picture},
+                                                         {"embed", "--json", "--size", "64", picture},
+                                                         {"features", "--size", "64", "--output", output, picture}};
+    for (std::vector<std::string> command : commands) {
+        SCOPED_TRACE(command[0]);
+        command.insert(command.end(), {"--model", two});
+        expect_failure(fastvit_cli(command), 1, {two, "\"ema\", \"model\"", "--prefix"});
+        command.insert(command.end(), {"--prefix", "model"});
+        EXPECT_EQ(fastvit_cli(command).status, 0);
+        command.back() = "mode";
+        expect_failure(fastvit_cli(command), 1, {two, "no FastViT has the prefix \"mode\"", "\"ema\", \"model\""});
+        command.insert(command.end(), {"--key", "model"});
+        expect_failure(fastvit_cli(command), 1, {two, "only PyTorch files have keys"});
+    }
+
+    const auto run = [&](const std::vector<std::string> &which) {
+        std::vector<std::string> command{"run", "--input", input, "--output", output, "--model"};
+        command.insert(command.end(), which.begin(), which.end());
+        expect_success(fastvit_cli(command));
+        return io_test::values(checkpoint::open(output), "logits");
+    };
+    const std::vector<float> expected = run({tiny});
+    std::vector<float> averaged = expected;
+    for (float &x : averaged) x += 1;
+    EXPECT_EQ(run({two, "--prefix", "model."}), expected);
+    EXPECT_LE(difference(run({two, "--prefix", "ema"}), averaged), 1e-6);
+    for (const std::string prefix : {"ema", "model"}) {
+        const std::string written = (directory / "written").string();
+        for (const std::string command : {"fold", "convert"}) {
+            expect_success(fastvit_cli({command, "--model", two, "--prefix", prefix, "--output", written}));
+            EXPECT_LE(difference(run({written}), prefix == "ema" ? averaged : expected), 1e-6);
+        }
+    }
+    EXPECT_EQ(parse(fastvit_cli({"info", "--json", "--model", two, "--prefix", "ema"}))["prefix"], "ema.");
+
+    const std::string pth = (checkpoints / "tiny_legacy.pth.tar").string();
+    EXPECT_EQ(run({pth, "--key", "state_dict"}), run({pth}));
+    EXPECT_EQ(parse(fastvit_cli({"info", "--json", "--model", pth}))["key"], "state_dict");
+    expect_failure(fastvit_cli({"info", "--model", pth, "--key", "model"}), 1,
+                   {pth, "no dictionary under the key \"model\"", "state_dict ("});
+}
+
 TEST(cli_files, models_that_cannot_be_used) {
     const temporary_directory directory;
     const auto path = [&](const char *name) { return (directory / name).string(); };
