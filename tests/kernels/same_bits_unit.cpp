@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Runs every kernel of every tier, and some arithmetic in a strict region. Compiled several times, with flags that must not
-// matter, under a name of its own each (FASTVIT_TEST_UNIT): without it the linker would keep one copy of each inline function.
+// Runs every kernel of every tier, what is made of their outputs, and some arithmetic in a strict region. Compiled several times,
+// with flags that must not matter, under a name of its own each (FASTVIT_TEST_UNIT): without it the linker would keep one copy of
+// each inline function.
 //
 // Nothing outside the kernels computes with floating-point numbers.
 #include "fastvit/version.hpp"
@@ -10,9 +11,11 @@
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/postprocess.hpp"
 
 #include "kernels/same_bits_unit.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace {
@@ -169,8 +172,25 @@ template <class T> std::vector<float> run_strictly(source in) {
 
 FASTVIT_STRICT_MATH_END
 
+/// softmax, l2_normalized and top_k of many short rows, lest one NaN be in all of them.
+std::vector<result> run_postprocess(std::span<const float> input) {
+    constexpr index_type length = 7;
+    fastvit::tensor<float> rows({static_cast<index_type>(input.size()) / length, length});
+    std::copy_n(input.begin(), rows.count(), rows.data());
+    const fastvit::tensor<float> probabilities = fastvit::softmax(rows), unit = fastvit::l2_normalized(rows);
+    std::vector<float> ranking;
+    for (index_type i = 0; i < rows.dim(0); ++i)
+        for (const auto &[index, value] : fastvit::top_k(rows[i], length)) {
+            ranking.push_back(static_cast<float>(index));
+            ranking.push_back(value);
+        }
+    return {{"softmax", {probabilities.span().begin(), probabilities.span().end()}},
+            {"l2_normalized", {unit.span().begin(), unit.span().end()}},
+            {"top_k", std::move(ranking)}};
+}
+
 std::vector<result> run(std::span<const float> input) {
-    std::vector<result> results;
+    std::vector<result> results = run_postprocess(input);
     results.push_back({"a strict region, float", run_strictly<float>(source(input))});
     results.push_back({"a strict region, double", run_strictly<double>(source(input))});
     for (const tier &t : tiers()) {
