@@ -65,6 +65,7 @@ json to_json(const contents &c, const fastvit::checkpoint &source, index_type si
             {"gmac", fastvit::multiply_adds(c.net, size, size) / 1e9},
             {"size", size},
             {"classes", c.net.classes},
+            {"other_head", c.net.other_head},
             {"input_channels", c.net.in_channels},
             {"fork_features", c.net.fork_features},
             {"tensors", source.tensors().size()}};

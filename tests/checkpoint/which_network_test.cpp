@@ -112,6 +112,7 @@ TEST(which_network, is_all_that_folding_and_converting_write) {
                              "module.ema.",
                              {"module.text_encoder.module.weight", "module.ema.center"},
                              {"text_encoder.module.weight"}},
+                            {"net.", "net.teacher.", {"net.loss.weight", "net.teacher.loss.weight"}, {}}, // inside the other
                             {"net.module.", "ema.", {"net.criterion", "net.total_ops"}, {}}}) {
         SCOPED_TRACE(first);
         file_of_tensors file =

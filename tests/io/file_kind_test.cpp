@@ -98,7 +98,9 @@ TEST(file_kind, of_a_zip_archive_is_told_by_the_names_in_it) {
     for (const auto &[entries, word] : std::vector<std::pair<names, std::string_view>>{
              {{"net/data.pkl", "net/code/__torch__/m.py", "net/constants.pkl"}, "torch.jit.load(FILE).state_dict()"},
              {{"m.mlpackage/Manifest.json"}, "Core ML"},
+             {{"net/archive_format", "net/models/model.json", "net/data.pkl"}, "torch.export"},
              {{"a.npy", "b.npy"}, "NumPy"},
+             {{"config.json", "model.weights.h5"}, "Keras"},
              {{"readme.txt", "model.pth"}, "unzip"}}) {
         io_test::built_zip built = zip(entries);
         expect_kind(built.file, {"FILE: this is ", word});
@@ -126,7 +128,8 @@ TEST(file_kind, of_a_checkpoint_is_not_mistaken) {
         std::string header = "{}";
         header.resize(length, ' ');
         const std::string file = io_test::safetensors(header);
-        EXPECT_TRUE(checkpoint::from_bytes(io_test::bytes_of(file), "FILE").tensors().empty());
+        const checkpoint opened = checkpoint::from_bytes(io_test::bytes_of(file), "FILE");
+        EXPECT_TRUE(opened.tensors().empty());
         expect_refused(file + "x", {"do not reach the end"});
     }
 }
@@ -146,6 +149,8 @@ TEST(file_kind, of_a_folder_says_what_to_open) {
     expect_folder(make("package", "Manifest.json"), {"Core ML package"});
     expect_folder(make("saved", "saved_model.pb"), {"TensorFlow"});
     expect_folder(make("adapter", "adapter_config.json"), {"LoRA", "merge"});
+    expect_folder(make("distributed", ".metadata"), {"distributed checkpoint", "dcp_to_torch"});
+    expect_folder(make("deepspeed", "zero_to_fp32.py"), {"DeepSpeed", "zero_to_fp32.py"});
     expect_folder(make("both", "pytorch_model.bin"), {"open pytorch_model.bin in it"});
     expect_folder(make("both", "model.safetensors"), {"open model.safetensors in it"});
     expect_folder(make("both", "model.safetensors.index.json"), {"open model.safetensors.index.json in it"});

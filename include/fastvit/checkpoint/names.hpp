@@ -26,6 +26,7 @@ class name_translator {
     /// `names`: all of the checkpoint's.
     name_translator(std::span<const std::string_view> names, network_choice choice)
         : place_(std::move(choice.place)), others_(std::move(choice.others)) {
+        holds_another_ = std::any_of(others_.begin(), others_.end(), [&](auto &other) { return other.starts_with(prefix()); });
         if (source() == spelling::apple) number_network(names);
         find_projection(names);
     }
@@ -60,8 +61,8 @@ class name_translator {
             for (const std::string_view list : {"stem", "stages"})
                 if (own.starts_with(std::string(list) + '_')) own[list.size()] = '.';
         if (source() == spelling::apple) own = from_apple(own);
-        // Beside other networks, the one at the root has only what has a place in it.
-        if (!others_.empty() && without_wrappers(prefix()).empty() && !is_of_a_network(own)) return std::nullopt;
+        // Where another network is inside the prefix, so is what belongs to neither.
+        if (holds_another_ && !is_of_a_network(own)) return std::nullopt;
         return own;
     }
 
@@ -228,6 +229,7 @@ class name_translator {
 
     network_place place_;
     std::vector<std::string> others_;
+    bool holds_another_ = false;             // one of them is inside the prefix
     std::string projection_;                 // what its names begin with, if it is outside the prefix
     std::map<index_type, numbered> network_; // Apple's numbers
 };

@@ -163,7 +163,11 @@ inline const char *kind_of_zip(std::span<const std::byte> file) {
         return "a TorchScript archive; in Python, save its weights: torch.save(torch.jit.load(FILE).state_dict(), NEW)";
     if (any([](std::string_view n) { return n.find(".mlpackage/") != n.npos || n.find("com.apple.CoreML/") != n.npos; }))
         return "a Core ML package in a zip archive; open the PyTorch checkpoint that it was converted from";
+    if (any([](std::string_view n) { return n.find("serialized_exported_program") != n.npos || n.ends_with("archive_format"); }))
+        return "a program of torch.export; in Python, save its weights: torch.save(torch.export.load(FILE).state_dict, NEW)";
     if (any([](std::string_view n) { return n.ends_with("/data.pkl"); })) return nullptr; // PyTorch's
+    if (any([](std::string_view n) { return n.ends_with(".h5"); }))
+        return "a Keras model; open a PyTorch checkpoint (safetensors or .pth)";
     if (any([](std::string_view n) { return n.ends_with(".npy"); }))
         return "NumPy arrays (.npz); open a PyTorch checkpoint (safetensors or .pth)";
     if (any([](std::string_view n) {
@@ -244,6 +248,11 @@ inline std::string kind_of_folder(const std::filesystem::path &folder) {
     for (const char *const name : {"model.safetensors.index.json", "model.safetensors", "open_clip_model.safetensors",
                                    "pytorch_model.bin.index.json", "pytorch_model.bin", "open_clip_pytorch_model.bin"})
         if (has(name)) return "a folder; open " + std::string(name) + " in it";
+    if (has(".metadata"))
+        return "a distributed checkpoint of PyTorch; convert it (python -m torch.distributed.checkpoint.format_utils "
+               "dcp_to_torch "
+               "FOLDER FILE) and open that";
+    if (has("zero_to_fp32.py")) return "a checkpoint of DeepSpeed; run the zero_to_fp32.py in it and open what that writes";
     if (has("adapter_config.json"))
         return "a folder with adapters (LoRA); merge them into their network (peft: model.merge_and_unload()) and save that";
     return "a directory, not a file; open the checkpoint in it";
