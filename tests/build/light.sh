@@ -11,7 +11,7 @@ echo '#include <bits/stdc++.h>' >"$work/before.cpp"
 printf '#include <bits/stdc++.h>\n#include "fastvit/fastvit.hpp"\n' >"$work/after.cpp"
 for unit in before after; do
     "$@" -DFASTVIT_COMPILED -dM -E "$work/$unit.cpp" | sort >"$work/$unit.macros"
-    "$@" -DFASTVIT_COMPILED -M "$work/$unit.cpp" | tr -d '\\' | tr ' ' '\n' | grep '^/' | sort -u >"$work/$unit.headers"
+    "$@" -DFASTVIT_COMPILED -M "$work/$unit.cpp" | tr -s '\\ ' '\n' | grep '^/' | sort -u >"$work/$unit.headers"
 done
 grep -q 'FASTVIT_ABI' "$work/after.macros"
 grep -q "^$root/include/fastvit/fastvit.hpp$" "$work/after.headers"

@@ -11,6 +11,7 @@ cd "$(dirname "$0")/../.."
 overloaded="to_string"
 
 # Our format has what stands directly in a namespace in the first column, and everything inside it further right.
+# shellcheck disable=SC2016 # the program is awk's
 names=$(find include/fastvit -name '*.hpp' | sort | xargs awk '
     function found(name) { if (name !~ /^(FASTVIT_.*|static_assert|requires)$/) print name }
     FNR == 1 { inside = level = 0 }
@@ -46,12 +47,12 @@ names=$(find include/fastvit -name '*.hpp' | sort | xargs awk '
             line = substr(line, RSTART, RLENGTH); sub(/[^a-z0-9_].*/, "", line); found(line)
         }
     }
-    ' | sort -u)
+    ' | sort -u | tr '\n' ' ')
 case $names in
-*:*) echo "$names" | grep : && exit 1 ;;
+*:*) echo "$names" | tr ' ' '\n' | grep : && exit 1 ;;
 esac
 for name in index_type model workspace tensor softmax preprocess bundled_model_path variant_table; do
-    case " $(echo $names) " in
+    case " $names" in
     *" $name "*) ;;
     *) echo "$name was not found in the headers: does this script still read them?" && exit 1 ;;
     esac
@@ -65,7 +66,7 @@ done
         *) echo "namespace fastvit_test { using ::$name; }" && echo "namespace fastvit_test { using std::$name; }" ;;
         esac
     done
-} | { "$@" -Itests/build -fsyntax-only -x c++ - 2>&1 || true; } | awk -v names="$(echo $names)" -v overloaded=" $overloaded " '
+} | { "$@" -Itests/build -fsyntax-only -x c++ - 2>&1 || true; } | awk -v names="$names" -v overloaded=" $overloaded " '
     { text = text $0 "\n" }
     /^<stdin>:[0-9]+:[0-9]+: error: (.*has not been declared|no member named)/ { split($0, part, ":"); refused[part[2]] = 1 }
     END {
