@@ -127,7 +127,7 @@ TEST(composed_weights, take_the_norm_over_every_dimension_that_the_magnitude_doe
     for (const auto &[dims, g_dims, count] :
          {std::tuple<shape, shape, std::size_t>{{2, 3}, {3, 1}, 3}, {{2, 3}, {2}, 2}, {{2, 3}, {2, 3}, 6}})
         expect_error(error_kind::shape_mismatch, {"wrong shape beside"},
-                     [&] { made(dims, g_dims, std::vector<float>(count, 1)); });
+                     [&, d = dims, g = g_dims, n = count] { made(d, g, std::vector<float>(n, 1)); });
 }
 
 TEST(composed_weights, that_do_not_fit_each_other_are_named) {

@@ -116,7 +116,7 @@ TEST(which_network, is_all_that_folding_and_converting_write) {
                             {"net.module.", "ema.", {"net.criterion", "net.total_ops"}, {}}}) {
         SCOPED_TRACE(first);
         file_of_tensors file =
-            joined({renamed(b, [&](auto &n) { return second + n; }), renamed(a, [&](auto &n) { return first + n; })});
+            joined({renamed(b, [s = second](auto &n) { return s + n; }), renamed(a, [f = first](auto &n) { return f + n; })});
         for (const std::string &name : beside) file.tensors.push_back({name, "F32", {1}, io_test::floats({7})});
         const std::string bytes = file.bytes();
         const checkpoint source = checkpoint::from_bytes(bytes_of(bytes), "FILE");
