@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace {
 
@@ -241,8 +242,8 @@ TEST(memory_limit, holds_for_names_that_grow) {
     std::string middle;
     while (middle.size() + 30 < io::longest_name) middle += "pe.";
     std::string header = "{";
-    for (std::size_t i = 0; i < io::max_tensors; ++i)
-        header += (i == 0 ? "\"" : ",\"") + ("patch_embed.0." + middle + std::to_string(i)) +
+    for (std::size_t i = 0; i < io::max_tensors; ++i) // the first shows that it is a FastViT
+        header += (i == 0 ? "\"patch_embed.1.reparam_conv.weight" : ",\"patch_embed.0." + middle + std::to_string(i)) +
                   "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}";
     const std::string file = io_test::safetensors(header + "}");
     const std::size_t peak = counted_memory::peak_of([&] {
@@ -250,6 +251,34 @@ TEST(memory_limit, holds_for_names_that_grow) {
                      [&] { model{checkpoint::from_bytes(io_test::bytes_of(file), "FILE")}; });
     });
     EXPECT_LE(peak, most_memory(file.size()));
+}
+
+// As many networks as there can be tensors of, whole or in parts.
+TEST(memory_limit, holds_for_many_networks) {
+    for (const std::size_t signs : {1, 4}) {
+        std::string header = "{";
+        std::size_t end = 0;
+        for (std::size_t i = 0; i < io::max_tensors; ++i) {
+            const char *const names[] = {"stem.0.reparam_conv", "stem.1.reparam_conv", "stem.2.reparam_conv",
+                                         "stages.0.blocks.0.mlp.conv.conv"};
+            const std::size_t kernels[] = {3, 3, 1, 7}, kernel = kernels[i % signs];
+            header += (i == 0 ? "\"a" : ",\"a") + std::to_string(i / signs) + "." + names[i % signs] +
+                      ".weight\":{\"dtype\":\"F32\",\"shape\":[1,1," + std::to_string(kernel) + "," + std::to_string(kernel) +
+                      "],\"data_offsets\":[" + std::to_string(end) + ",";
+            end += kernel * kernel * sizeof(float);
+            header += std::to_string(end) + "]}";
+        }
+        const std::string file = io_test::safetensors(header + "}", std::string(end, '\0'));
+        for (const auto &[prefix, code] : {std::pair<std::optional<std::string_view>, error_kind>{
+                                               std::nullopt, signs == 4 ? error_kind::unsupported : error_kind::missing_tensor},
+                                           {"a7", error_kind::missing_tensor}}) {
+            const std::size_t peak = counted_memory::peak_of([&, p = prefix, c = code] {
+                expect_error(c, {"FILE: "},
+                             [&] { model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), {.prefix = p}); });
+            });
+            EXPECT_LE(peak, most_memory(file.size()));
+        }
+    }
 }
 
 } // namespace
