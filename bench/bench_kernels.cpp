@@ -31,7 +31,7 @@ namespace {
 
 using namespace fastvit::kernels;
 using fastvit::index_type;
-using fastvit::nn::spread_channels;
+using fastvit::runtime::spread_channels;
 
 // About what a tile of the network has: 128 pixels, or the map if it is smaller.
 constexpr index_type tile_pixels = 128;

@@ -35,11 +35,11 @@ struct setting {
 class bed {
   public:
     const fastvit::model &model(std::string_view variant, fastvit::graph form) {
-        if (!model_ || variant != variant_ || form != model_->form()) {
+        if (!model_ || variant != variant_ || form != model_->graph()) {
             model_.reset(); // before the next is made: the large ones take a gigabyte while they are packed
             space_.reset();
             model_.emplace(fastvit_test::seeded_checkpoint(fastvit::published_architecture(variant), fastvit::io::spelling::timm),
-                           fastvit::model_options{.form = form});
+                           fastvit::model_options{.graph = form});
             variant_ = variant;
         }
         return *model_;
@@ -64,14 +64,15 @@ class bed {
 void run(benchmark::State &state, bed &shared, const setting &s) {
     const fastvit::model &net = shared.model(s.variant, s.form);
     fastvit::workspace &space = shared.workspace(s.threads);
-    const fastvit::tensor<float> images = fastvit_test::seeded_input({s.batch, net.net().in_channels, s.size, s.size});
+    const fastvit::tensor<float> images = fastvit_test::seeded_input({s.batch, net.architecture().in_channels, s.size, s.size});
     const double peak = bench::fma_peak(s.threads);
     net.forward(images, space); // allocates, and brings weights and code into the caches
     const auto begin = std::chrono::steady_clock::now();
     for (auto _ : state) benchmark::DoNotOptimize(net.forward(images, space).logits.data());
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
 
-    const double macs = fastvit::multiply_adds(net.net(), s.size, s.size) * static_cast<double>(s.batch * state.iterations());
+    const double macs =
+        fastvit::multiply_adds(net.architecture(), s.size, s.size) * static_cast<double>(s.batch * state.iterations());
     // Plain numbers: the library's own rates print a fraction as so much per second.
     state.counters["gmac_per_s"] = 1e-9 * macs / seconds.count();
     state.counters["peak_fraction"] = 2e-9 * macs / seconds.count() / peak;

@@ -1,7 +1,6 @@
-# Everything is below include/ and share/: nothing installed depends on the architecture.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
-set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/fastvit)
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/fastvit)
 
 # An installed package may be moved: the prefix is the one it is found at.
 target_compile_definitions(
@@ -9,9 +8,9 @@ target_compile_definitions(
     INTERFACE $<INSTALL_INTERFACE:FASTVIT_DATA_DIR="$<INSTALL_PREFIX>/${CMAKE_INSTALL_DATADIR}/fastvit/shapes">
 )
 
-install(TARGETS fastvit EXPORT fastvit)
+install(TARGETS fastvit fastvit_compiled EXPORT fastvit)
 install(EXPORT fastvit NAMESPACE fastvit:: FILE fastvitTargets.cmake DESTINATION ${package_dir})
-install(DIRECTORY include/fastvit DESTINATION include FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl")
+install(DIRECTORY include/fastvit DESTINATION include FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(EXISTS ${PROJECT_SOURCE_DIR}/models/shapes)
     install(DIRECTORY models/shapes DESTINATION ${CMAKE_INSTALL_DATADIR}/fastvit)
@@ -19,7 +18,7 @@ endif()
 
 configure_package_config_file(cmake/fastvitConfig.cmake.in fastvitConfig.cmake INSTALL_DESTINATION ${package_dir})
 # While the version is 0.x, a new minor version may change the API.
-write_basic_package_version_file(fastvitConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+write_basic_package_version_file(fastvitConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(
     FILES ${PROJECT_BINARY_DIR}/fastvitConfig.cmake ${PROJECT_BINARY_DIR}/fastvitConfigVersion.cmake
     DESTINATION ${package_dir}

@@ -26,7 +26,7 @@ int main(int argc, char **argv) try {
     const fastvit::model net = fastvit::model::open(fastvit::bundled_model_path());
     fastvit::thread_pool threads;
     fastvit::workspace space(threads);
-    const auto &out = net.forward(images, space, fastvit::output::embedding);
+    const auto &out = net.forward(images, space, fastvit::output_kind::embedding);
 
     // Of rows of length 1 the cosine is the dot product. This is what a search index would store.
     const fastvit::tensor<float> rows = fastvit::l2_normalized(out.embedding);

@@ -57,7 +57,7 @@ class peer {
         const auto begin = clock_type::now();
         model_ = fastvit::model::open(checkpoint);
         const double load = milliseconds_since(begin);
-        const double macs = fastvit::multiply_adds(model_->net(), size, size);
+        const double macs = fastvit::multiply_adds(model_->architecture(), size, size);
         std::ostringstream line;
         line << R"({"name": "fastvit )" << FASTVIT_VERSION_MAJOR << '.' << FASTVIT_VERSION_MINOR << '.' << FASTVIT_VERSION_PATCH
              << R"(", "isa": ")" << model_->isa() << R"(", "peak_isa": ")" << bench::fma_peak_isa() << R"(", "load_ms": )" << load

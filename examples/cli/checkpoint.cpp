@@ -3,10 +3,9 @@
 
 #include "fastvit/bundled.hpp"
 #include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/checkpoint/convert.hpp"
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/cost.hpp"
+#include "fastvit/save.hpp"
 
 #include "cli/preprocessing.hpp"
 #include "cli/text.hpp"
@@ -128,7 +127,10 @@ contents examine(const fastvit::checkpoint &source, const model_file &model) {
         // Reading every tensor, and not only the list of names, finds what would keep the network from running.
         fastvit::loading::reader read(dict);
         fastvit::loading::lister list;
-        fastvit::weights::for_each_part(read, c.net, [&](auto &part, const auto &describe_to) { describe_to(list, part); });
+        fastvit::loading::for_each_read_part(
+            read, c.net, [&]<class Part>(const fastvit::parts::place &p, const typename Part::config &config, auto &weights) {
+                Part::describe(list.in(p.name), weights, config);
+            });
         dict.expect_all_used();
         const std::vector<listed_tensor> folded = fastvit::loading::tensors_of(c.net, true);
         c.folded = count_folded(list.list());

@@ -27,7 +27,7 @@ namespace {
 using fastvit::error;
 using fastvit::error_kind;
 using fastvit::index_type;
-using fastvit::output;
+using fastvit::output_kind;
 
 fastvit::tensor<float> read_input(const std::string &path) {
     const auto file = fastvit::checkpoint::open(path);
@@ -66,7 +66,7 @@ double relative_difference(std::span<const float> a, std::span<const float> b) {
 kernel_report report_kernels() {
     kernel_report report;
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers()) report.tiers.push_back({std::string(tier.name), tier.supported});
-    report.runs = fastvit::select_kernels().name;
+    report.runs = fastvit::select_isa().name;
     const char *const forced = std::getenv("FASTVIT_ISA");
     report.why = forced && *forced ? "the environment variable FASTVIT_ISA asks for it" : "the fastest that this machine can run";
     return report;
@@ -75,18 +75,19 @@ kernel_report report_kernels() {
 int run(const run_options &options) {
     const std::filesystem::path file = path_of(options.model);
     const fastvit::model net =
-        fastvit::model::open(file, {.form = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+        fastvit::model::open(file, {.graph = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
                                     .isa = options.execution.isa,
                                     .prefix = options.model.prefix,
                                     .key = options.model.key});
-    if (net.net().classes == 0 && !options.features)
+    if (net.architecture().classes == 0 && !options.features)
         throw error(error_kind::invalid_argument,
-                    {.problem = why_no_logits(net.net()) + "; ask for --features", .file = file.string()});
+                    {.problem = why_no_logits(net.architecture()) + "; ask for --features", .file = file.string()});
     const fastvit::tensor<float> images = read_input(options.input);
     fastvit::thread_pool threads(options.execution.threads);
     fastvit::workspace space(threads);
     try {
-        const fastvit::outputs &out = net.forward(images, space, options.features ? all_outputs(net.net()) : output::logits);
+        const fastvit::outputs &out =
+            net.forward(images, space, options.features ? all_outputs(net.architecture()) : output_kind::logits);
         fastvit::io::save_safetensors(options.output, named_results(out));
     } catch (const error &e) {
         throw e.in_file(options.input);
@@ -104,7 +105,7 @@ int verify(const verify_options &options) {
             error_kind::unsupported,
             {.problem = "every block is folded already, so there is no train-time graph to compare with", .file = source.file()});
     const fastvit::model folded(source, {.prefix = options.model.prefix}),
-        branched(source, {.form = fastvit::graph::train_time, .prefix = options.model.prefix});
+        branched(source, {.graph = fastvit::graph::train_time, .prefix = options.model.prefix});
     const index_type size = options.size ? *options.size : usual_size(options.model, c);
     const fastvit::tensor<float> images = random_images({1, c.net.in_channels, size, size});
     fastvit::thread_pool threads;

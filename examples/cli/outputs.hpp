@@ -26,15 +26,15 @@ inline std::vector<fastvit::io::named_tensor> named_results(const fastvit::outpu
 }
 
 /// The feature pyramids that this network has.
-inline fastvit::output pyramids(const fastvit::architecture &net) {
-    return net.fork_features ? fastvit::output::stages | fastvit::output::fork_features : fastvit::output::stages;
+inline fastvit::output_kind pyramids(const fastvit::architecture &net) {
+    return net.fork_features ? fastvit::output_kind::stages | fastvit::output_kind::fork_features : fastvit::output_kind::stages;
 }
 
 /// Everything that this network can give.
-inline fastvit::output all_outputs(const fastvit::architecture &net) {
-    fastvit::output all = pyramids(net) | fastvit::output::embedding | fastvit::output::stem;
-    if (net.head_channels > 0) all = all | fastvit::output::final_conv;
-    if (net.classes > 0) all = all | fastvit::output::logits;
+inline fastvit::output_kind all_outputs(const fastvit::architecture &net) {
+    fastvit::output_kind all = pyramids(net) | fastvit::output_kind::embedding | fastvit::output_kind::stem;
+    if (net.head_channels > 0) all = all | fastvit::output_kind::final_conv;
+    if (net.classes > 0) all = all | fastvit::output_kind::logits;
     return all;
 }
 

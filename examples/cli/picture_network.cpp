@@ -20,10 +20,10 @@ namespace {
 using fastvit::error;
 using fastvit::error_kind;
 using fastvit::index_type;
-using fastvit::output;
+using fastvit::output_kind;
 
 /// Throws for what this network cannot do.
-output outputs_of(const wanted_results &wanted, const fastvit::architecture &net) {
+output_kind outputs_of(const wanted_results &wanted, const fastvit::architecture &net) {
     if (net.in_channels != 3)
         throw error(error_kind::unsupported, error::parts{.problem = "input channels of the network",
                                                           .expected = "3, for a picture's red, green and blue",
@@ -31,12 +31,12 @@ output outputs_of(const wanted_results &wanted, const fastvit::architecture &net
     if (wanted.logits && net.classes == 0)
         throw error(error_kind::unsupported, why_no_logits(net) + "; it has an embedding and features");
     if (wanted.final_conv && net.head_channels == 0) throw error(error_kind::unsupported, "this network has no last convolution");
-    auto all = output{};
-    if (wanted.logits) all = all | output::logits;
-    if (wanted.embedding) all = all | output::embedding;
-    if (wanted.stem) all = all | output::stem;
+    auto all = output_kind{};
+    if (wanted.logits) all = all | output_kind::logits;
+    if (wanted.embedding) all = all | output_kind::embedding;
+    if (wanted.stem) all = all | output_kind::stem;
     if (wanted.stages) all = all | pyramids(net);
-    if (wanted.final_conv) all = all | output::final_conv;
+    if (wanted.final_conv) all = all | output_kind::final_conv;
     return all;
 }
 
@@ -53,12 +53,12 @@ struct picture_network::state {
         : pictures(list_pictures(options)), net(fastvit::model::open(path_of(file), {.prefix = file.prefix, .key = file.key})),
           wanted(w), threads(thread_count(options.threads, pictures.size())) {
         try {
-            outputs = outputs_of(w, net.net());
+            outputs = outputs_of(w, net.architecture());
         } catch (const error &e) {
             throw e.in_file(path_of(file).string());
         }
-        how = preprocessing_of(options.preprocessing,
-                               file ? usual_preprocessing(net.net().variant, net.spelling()) : fastvit::bundled_preprocessing());
+        how = preprocessing_of(options.preprocessing, file ? usual_preprocessing(net.architecture().variant, net.spelling())
+                                                           : fastvit::bundled_preprocessing());
         const bool several = pictures.size() > 1;
         for (int i = 0; i < (several ? threads.workers() : 1); ++i)
             workers.push_back(several ? std::make_unique<worker>() : std::make_unique<worker>(threads));
@@ -79,7 +79,7 @@ struct picture_network::state {
     std::vector<std::string> pictures;
     fastvit::model net;
     wanted_results wanted;
-    output outputs{};
+    output_kind outputs{};
     fastvit::preprocessing how;
     fastvit::thread_pool threads;
     std::vector<std::unique_ptr<worker>> workers;
@@ -89,7 +89,7 @@ picture_network::picture_network(const model_file &model, const picture_options 
     : state_(std::make_unique<state>(model, options, wanted)) {}
 picture_network::~picture_network() = default;
 
-const fastvit::architecture &picture_network::net() const { return state_->net.net(); }
+const fastvit::architecture &picture_network::net() const { return state_->net.architecture(); }
 const fastvit::preprocessing &picture_network::preprocessing() const { return state_->how; }
 const std::vector<std::string> &picture_network::pictures() const { return state_->pictures; }
 fastvit::executor &picture_network::threads() { return state_->threads; }

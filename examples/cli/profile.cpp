@@ -52,9 +52,8 @@ double median(std::vector<double> values) {
 /// Notes when each part of the network begins and ends.
 class part_recorder final : public fastvit::observer {
   public:
-    void enter(std::string_view name, index_type number) override {
+    void enter(std::string_view name) override {
         std::string full = open_.empty() ? std::string(name) : open_.back().name + "." + std::string(name);
-        if (number >= 0) full += "." + std::to_string(number);
         open_.push_back({std::move(full), clock::now(), {}});
     }
     void leave() override {
@@ -149,8 +148,12 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
     json parts = json::array();
     for (const line &l : lines)
         parts.push_back({{"name", l.name}, {"milliseconds", l.milliseconds}, {"multiply_adds", l.multiply_adds}});
-    std::cout << json{{"variant", net.net().variant}, {"kernels", net.isa()},     {"threads", threads},
-                      {"milliseconds", total},        {"peak_gflop_per_s", peak}, {"parts", parts}}
+    std::cout << json{{"variant", net.architecture().variant},
+                      {"kernels", net.isa()},
+                      {"threads", threads},
+                      {"milliseconds", total},
+                      {"peak_gflop_per_s", peak},
+                      {"parts", parts}}
                      .dump(2)
               << '\n';
 }
@@ -159,15 +162,16 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
 
 int profile(const profile_options &options) {
     const fastvit::model net = fastvit::model::open(
-        path_of(options.model), {.form = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+        path_of(options.model), {.graph = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
                                  .isa = options.execution.isa,
                                  .prefix = options.model.prefix,
                                  .key = options.model.key});
-    const index_type usual =
-        options.model ? usual_preprocessing(net.net().variant, net.spelling()).width : fastvit::bundled_preprocessing().width;
+    const index_type usual = options.model ? usual_preprocessing(net.architecture().variant, net.spelling()).width
+                                           : fastvit::bundled_preprocessing().width;
     const index_type size = options.size ? *options.size : usual;
-    const fastvit::tensor<float> images({options.batch, net.net().in_channels, size, size});
-    const fastvit::output wanted = net.net().classes > 0 ? fastvit::output::logits : fastvit::output::embedding;
+    const fastvit::tensor<float> images({options.batch, net.architecture().in_channels, size, size});
+    const fastvit::output_kind wanted =
+        net.architecture().classes > 0 ? fastvit::output_kind::logits : fastvit::output_kind::embedding;
     task_recorder threads(options.execution.threads);
     part_recorder parts;
     fastvit::workspace space(threads);
@@ -187,16 +191,16 @@ int profile(const profile_options &options) {
         if (options.trace && round + 1 == options.rounds) save_trace(*options.trace, now, threads.take(), begin);
     }
     std::vector<line> lines;
-    for (const fastvit::part_cost &part : fastvit::part_costs(net.net(), size, size))
+    for (const fastvit::part_cost &part : fastvit::part_costs(net.architecture(), size, size))
         if (const auto at = times.find(part.name); at != times.end())
             lines.push_back({part.name, median(at->second), part.multiply_adds * static_cast<double>(options.batch)});
     if (options.json) {
         print_json(lines, median(totals), peak, net, threads.workers());
         return 0;
     }
-    std::cout << printable(net.net().variant) << ", " << options.batch << " x " << size << " x " << size << ", " << net.isa()
-              << ", workers: " << threads.workers() << ", peak " << fixed(peak, 0) << " GFLOP/s, medians of " << options.rounds
-              << " rounds\n";
+    std::cout << printable(net.architecture().variant) << ", " << options.batch << " x " << size << " x " << size << ", "
+              << net.isa() << ", workers: " << threads.workers() << ", peak " << fixed(peak, 0) << " GFLOP/s, medians of "
+              << options.rounds << " rounds\n";
     print_table(lines, median(totals), peak);
     return 0;
 }

@@ -14,8 +14,8 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// How the blocks of a stage mix tokens (paper, section 3.1).
-enum class token_mixer : unsigned char { rep_mixer, attention };
+/// How the blocks of a stage mix tokens (paper, section 3.1). No published network pools: it is the paper's baseline.
+enum class token_mixer : unsigned char { rep_mixer, attention, pooling };
 
 /// What normalises the input of attention: BatchNorm, which folds away, or LayerNorm over the channels of each pixel (MCi3,
 /// MCi4).

@@ -3,13 +3,12 @@
 //
 //     fastvit::model net = fastvit::model::open("fastvit_t8.safetensors");
 //     fastvit::workspace space;
-//     const fastvit::outputs &out = net.forward(images, space);      // images: N x 3 x H x W; out.logits: N x classes
+//     const fastvit::outputs &out = net.forward(picture, fastvit::preprocessing::imagenet(), space);   // out.logits: 1 x classes
 #pragma once
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/bundled.hpp"
 #include "fastvit/checkpoint.hpp"
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/cost.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/executor.hpp"
@@ -18,7 +17,10 @@
 #include "fastvit/labels.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/observer.hpp"
+#include "fastvit/outputs.hpp"
 #include "fastvit/postprocess.hpp"
 #include "fastvit/preprocess.hpp"
+#include "fastvit/save.hpp"
 #include "fastvit/tensor.hpp"
 #include "fastvit/version.hpp"
+#include "fastvit/workspace.hpp"

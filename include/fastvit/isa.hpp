@@ -4,6 +4,9 @@
 
 #include "fastvit/kernels/registry.hpp"
 
+#include <span>
+#include <string_view>
+
 namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// A set of kernels in this program: its name, and whether this machine can run it.
@@ -12,6 +15,7 @@ using isa_tier = kernels::tier;
 /// The tiers compiled into this program, the fastest first.
 [[nodiscard]] inline std::span<const isa_tier> isa_tiers() { return kernels::tiers(); }
 
-using kernels::select_kernels;
+/// The tier that a model runs with: see kernels::select_tier().
+inline const isa_tier &select_isa(std::string_view name = {}) { return kernels::select_tier(name); }
 
 }} // namespace fastvit::FASTVIT_ABI

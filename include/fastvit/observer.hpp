@@ -9,12 +9,13 @@
 namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// Is told by a workspace which part of the network runs, in the thread that called forward(), properly nested. The names of what
-/// is entered, joined with dots, are those of cost.hpp: `stages` 2, `blocks` 0, `mlp` is stages.2.blocks.0.mlp.
+/// is entered, joined with dots, are those of cost.hpp: `stages.2.blocks.0`, and in it `mlp`, is stages.2.blocks.0.mlp. Pooling
+/// is `head.global_pool`.
 class observer {
   public:
     virtual ~observer() = default;
-    /// `number` is -1 for a part that is not one of several. The name lives as long as the program.
-    virtual void enter(std::string_view name, index_type number) = 0;
+    /// The name lives as long as the network.
+    virtual void enter(std::string_view name) = 0;
     virtual void leave() = 0;
 };
 

@@ -10,16 +10,11 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/error.hpp"
-#include "fastvit/image/resample.hpp"
 #include "fastvit/tensor.hpp"
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
-#include <limits>
-#include <string>
-#include <utility>
+#include <memory>
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
@@ -86,159 +81,38 @@ struct preprocessing {
     }
 };
 
-namespace resampling {
-
-inline constexpr index_type longest_side = index_type{1} << 20; // of a picture; and of what it is resized to
-inline constexpr index_type longest_output = index_type{1} << 14;
-
-[[noreturn]] inline void reject(std::string problem, std::string expected, std::string found) {
-    throw error(error_kind::invalid_argument,
-                {.problem = std::move(problem), .expected = std::move(expected), .found = std::move(found)});
-}
-
-inline void require_between(const char *what, index_type value, index_type low, index_type high) {
-    if (value < low || value > high) reject(what, std::to_string(low) + " to " + std::to_string(high), std::to_string(value));
-}
-
-/// The picture with its stride filled in. Throws for one that cannot be.
-inline source_picture checked(const picture_view &p) {
-    if (p.pixels == nullptr) throw error(error_kind::invalid_argument, "picture without pixels: the pointer is null");
-    require_between("picture height", p.height, 1, longest_side);
-    require_between("picture width", p.width, 1, longest_side);
-    if (p.channels != 1 && p.channels != 3 && p.channels != 4)
-        reject("picture channels", "1, 3 or 4", std::to_string(p.channels));
-    const index_type row = p.width * p.channels;
-    const index_type stride = p.row_stride == 0 ? row : p.row_stride;
-    if (stride < row) reject("picture row stride", "at least " + std::to_string(row) + " bytes", std::to_string(stride));
-    if (stride > std::numeric_limits<index_type>::max() / p.height)
-        throw error(error_kind::invalid_argument, "picture of " + std::to_string(p.height) + " rows of " +
-                                                      std::to_string(stride) + " bytes: the size overflows");
-    return {p.pixels, p.channels, stride};
-}
-
-/// floor(output / crop_fraction), as timm computes it: in double.
-inline index_type before_crop(index_type output, double crop_fraction) {
-    const double size = std::floor(static_cast<double>(output) / crop_fraction);
-    if (!(crop_fraction > 0 && size >= 1 && size <= static_cast<double>(longest_side)))
-        reject("crop fraction", "one that resizes the picture to 1 to 2^20 pixels", std::to_string(crop_fraction));
-    return static_cast<index_type>(size);
-}
-
-/// The start of the centre crop; negative where the resized picture is smaller than the output and zeros have to frame it.
-inline index_type crop_origin(index_type resized, index_type output, crop_rounding rounding) noexcept {
-    const index_type excess = resized - output, half = excess >> 1; // towards minus infinity
-    if (excess % 2 == 0 || rounding == crop_rounding::down) return half;
-    if (excess < 0) return half + 1; // torchvision's padding: floor of the missing half
-    return half + half % 2;
-}
-
-struct geometry {
-    axis vertical, horizontal;
-};
-
-inline geometry plan(const picture_view &p, const preprocessing &how) {
-    require_between("output height", how.height, 1, longest_output);
-    require_between("output width", how.width, 1, longest_output);
-    const index_type square = std::max(p.height, p.width);
-    const bool pad = how.rule == resize_rule::pad_to_square;
-    const index_type height = pad ? square : p.height, width = pad ? square : p.width;
-    const index_type target_height = before_crop(how.height, how.crop_fraction);
-    const index_type target_width = before_crop(how.width, how.crop_fraction);
-
-    index_type resized_height = target_height, resized_width = target_width;
-    if (how.rule != resize_rule::squash && target_height == target_width) {
-        // torchvision's Resize: int(target * long / short).
-        if (height < width)
-            resized_width = target_width * width / height;
-        else
-            resized_height = target_height * height / width;
-    } else if (how.rule != resize_rule::squash) {
-        // timm's ResizeKeepRatio, which it takes for outputs that are no square. nearbyint is Python's round.
-        const double ratio = std::min(static_cast<double>(height) / static_cast<double>(target_height),
-                                      static_cast<double>(width) / static_cast<double>(target_width));
-        resized_height = static_cast<index_type>(std::nearbyint(static_cast<double>(height) / ratio));
-        resized_width = static_cast<index_type>(std::nearbyint(static_cast<double>(width) / ratio));
-    }
-    return {{.source = p.height,
-             .before = (height - p.height) / 2,
-             .padded = height,
-             .resized = resized_height,
-             .origin = crop_origin(resized_height, how.height, how.rounding),
-             .output = how.height},
-            {.source = p.width,
-             .before = (width - p.width) / 2,
-             .padded = width,
-             .resized = resized_width,
-             .origin = crop_origin(resized_width, how.width, how.rounding),
-             .output = how.width}};
-}
-
-inline const filter &kernel(interpolation i) noexcept { return i == interpolation::bilinear ? bilinear_filter : bicubic_filter; }
-
-} // namespace resampling
-
-/// The memory of preprocess_into: kept from picture to picture, used by one call at a time.
+/// The memory of preprocess_into: kept from picture to picture, used by one call at a time. Move-only.
 class preprocess_workspace {
+  public:
+    preprocess_workspace();
+    preprocess_workspace(preprocess_workspace &&) noexcept;
+    preprocess_workspace &operator=(preprocess_workspace &&) noexcept;
+    ~preprocess_workspace();
+
   private:
     friend void preprocess_into(const picture_view &, const preprocessing &, tensor_view<float>, preprocess_workspace &);
-    resampling::resampler resampler_;
+    struct state;
+    std::unique_ptr<state> state_;
 };
 
 /// The pixels that preprocess() normalises, [height, width, 3] of the output: what Python has after Resize and CenterCrop.
 /// Throws invalid_argument as preprocess() does.
-inline tensor<std::uint8_t> resize_crop(const picture_view &picture, const preprocessing &how) {
-    const resampling::source_picture source = resampling::checked(picture);
-    const resampling::geometry g = resampling::plan(picture, how);
-    tensor<std::uint8_t> pixels({how.height, how.width, 3});
-    resampling::resampler().run(
-        source, g.vertical, g.horizontal, resampling::kernel(how.filter),
-        [&](index_type y, const std::uint8_t *row) { std::copy_n(row, how.width * 3, pixels.data() + y * how.width * 3); });
-    return pixels;
-}
+[[nodiscard]] tensor<std::uint8_t> resize_crop(const picture_view &picture, const preprocessing &how);
 
 /// Writes one input, [3, height, width] of the output, red green blue: an image of a batch [n, 3, height, width] is
 /// `tensor_view<float>(batch.data() + i * 3 * height * width, {3, height, width})`. Allocates nothing if the workspace has seen a
 /// picture as large. Throws invalid_argument for a picture or a preprocessing that cannot be, and shape_mismatch for `image`.
-inline void preprocess_into(const picture_view &picture, const preprocessing &how, tensor_view<float> image,
-                            preprocess_workspace &workspace) {
-    const resampling::source_picture source = resampling::checked(picture);
-    const resampling::geometry g = resampling::plan(picture, how);
-    const shape expected{3, how.height, how.width};
-    if (!(image.dims() == expected))
-        throw error(error_kind::shape_mismatch,
-                    {.problem = "output of preprocessing", .expected = expected.to_string(), .found = image.dims().to_string()});
-
-    if (image.empty()) throw error(error_kind::invalid_argument, "output of preprocessing: the pointer is null");
-
-    // A table instead of arithmetic per pixel: two divisions less each, and nothing for a compiler to fuse or reassociate.
-    std::array<std::array<float, 256>, 3> values;
-    for (std::size_t c = 0; c < 3; ++c) {
-        if (!std::isfinite(how.mean[c])) resampling::reject("mean", "a finite number", std::to_string(how.mean[c]));
-        if (!std::isfinite(how.stddev[c]) || !(how.stddev[c] > 0))
-            resampling::reject("standard deviation", "a positive number", std::to_string(how.stddev[c]));
-        for (std::size_t v = 0; v < 256; ++v) values[c][v] = (static_cast<float>(v) / 255.0f - how.mean[c]) / how.stddev[c];
-    }
-    const index_type plane = how.height * how.width;
-    workspace.resampler_.run(source, g.vertical, g.horizontal, resampling::kernel(how.filter),
-                             [&](index_type y, const std::uint8_t *row) {
-                                 float *out = image.data() + y * how.width;
-                                 for (index_type x = 0; x < how.width; ++x)
-                                     for (index_type c = 0; c < 3; ++c)
-                                         out[c * plane + x] = values[static_cast<std::size_t>(c)][row[3 * x + c]];
-                             });
-}
+void preprocess_into(const picture_view &picture, const preprocessing &how, tensor_view<float> image,
+                     preprocess_workspace &workspace);
 
 /// The network's input, [1, 3, height, width] of the output. Throws invalid_argument for null pixels, sides of zero or beyond
 /// 2^20, a channel count other than 1, 3 and 4, a row stride shorter than the row, sizes that overflow, an output of zero or
 /// beyond 2^14, a crop fraction that is not positive, a mean or standard deviation that is not finite, a standard deviation that
 /// is not positive.
-inline tensor<float> preprocess(const picture_view &picture, const preprocessing &how) {
-    (void)resampling::checked(picture); // what is wrong is said before memory is allocated
-    (void)resampling::plan(picture, how);
-    tensor<float> input({1, 3, how.height, how.width});
-    preprocess_workspace workspace;
-    preprocess_into(picture, how, {input.data(), {3, how.height, how.width}}, workspace);
-    return input;
-}
+[[nodiscard]] tensor<float> preprocess(const picture_view &picture, const preprocessing &how);
 
 }} // namespace fastvit::FASTVIT_ABI
+
+#if !defined(FASTVIT_COMPILED)
+#include "fastvit/impl/preprocess.hpp"
+#endif

@@ -13,8 +13,8 @@ string best_class(const char *file, const picture_view &picture) try {
     thread_pool threads;
     workspace space(threads);
     const preprocessing how = preprocessing::imagenet();
-    const outputs &out = net.forward(preprocess(picture, how), space);
-    const tensor<float> probabilities = softmax(out.logits[0]), unit = l2_normalized(out.logits);
+    const outputs &out = net.forward(preprocess(picture, how), space, output_kind::logits | output_kind::embedding);
+    const tensor<float> probabilities = softmax(out.logits[0]), unit = l2_normalized(out.embedding);
     const shape dims{1, 2, 3};
     const index_type n = dims.count();
     const vector<ranked_value> best = top_k(probabilities, n);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Weights that a file holds in parts: those that can be put together exactly, and those that cannot.
 #include "fastvit/checkpoint/composed_weights.hpp"
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/toy_networks.hpp"
 
@@ -64,7 +64,7 @@ const std::vector<std::string> some{"stem.0.conv_kxk.0.conv.weight",
 // Folded, also into a file, and both ways.
 void expect_exact(const file_of_tensors &file, const file_of_tensors &expected) {
     for (const graph form : {graph::folded, graph::train_time})
-        EXPECT_LE(distance_between(results_of(file.load({.form = form})), results_of(expected.load({.form = form}))), 1e-6);
+        EXPECT_LE(distance_between(results_of(file.load({.graph = form})), results_of(expected.load({.graph = form}))), 1e-6);
     const io_test::temporary_directory directory;
     const std::string bytes = file.bytes();
     loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");

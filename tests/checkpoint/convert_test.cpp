@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "fastvit/checkpoint/convert.hpp"
+#include "fastvit/base/float16.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"

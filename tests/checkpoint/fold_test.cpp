@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"
@@ -122,7 +122,7 @@ TEST_F(fold_test, keeps_the_projections_of_clips) {
         EXPECT_EQ(kept->dims, projection.dims);
         EXPECT_EQ(std::string(reinterpret_cast<const char *>(kept->bytes.data()), kept->bytes.size()), projection.bytes);
         EXPECT_EQ(out.tensors().size(), file_of_tensors::read("tiny_reparam.safetensors").tensors.size() - 1); // the bias
-        EXPECT_EQ(model(out).net().classes, 10);
+        EXPECT_EQ(model(out).architecture().classes, 10);
     };
     const shape &dims = classifier.dims;
     expect_kept(apple, {"image_encoder.model.head.proj", "F32", {dims[1], dims[0]}, classifier.bytes}, "head.proj");
@@ -224,8 +224,8 @@ TEST_F(fold_test, folds_every_variant_in_either_spelling) {
             const tensor<float> images = seeded_input({1, 3, 64, 64});
             for (const bool gelu : {false, true}) {
                 workspace before, after;
-                const model original(source, {.form = graph::train_time, .large_kernel_gelu = gelu});
-                const model folded_before(written, {.form = graph::train_time, .large_kernel_gelu = gelu});
+                const model original(source, {.graph = graph::train_time, .large_kernel_gelu = gelu});
+                const model folded_before(written, {.graph = graph::train_time, .large_kernel_gelu = gelu});
                 const expected_tensor logits = expected_tensor::whole(original.forward(images, before).logits);
                 EXPECT_LE(logits.from(folded_before.forward(images, after).logits).relative, tolerance);
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Heads that users have put in the place of the network's linear layer.
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/toy_networks.hpp"
 
@@ -44,7 +44,7 @@ TEST(heads, of_a_sequential_with_one_linear_layer_give_logits) {
         file_of_tensors no_bias = plain;
         no_bias.at("head.fc.bias").fill(0);
         file.erase(layer + "bias");
-        EXPECT_EQ(file.load().net().linear, linear_form::unbiased);
+        EXPECT_EQ(file.load().architecture().linear, linear_form::unbiased);
         expect_network(file, no_bias);
     }
     // In Apple's spelling, where the linear layer is the head itself.
@@ -72,8 +72,8 @@ TEST(heads, that_are_not_one_linear_layer_leave_the_rest_and_are_named) {
         SCOPED_TRACE(file.tensors.back().name);
         expect_network(file, headless);
         const model net = file.load();
-        EXPECT_EQ(net.net().classes, 0);
-        EXPECT_EQ(net.net().other_head.size(), head.size());
+        EXPECT_EQ(net.architecture().classes, 0);
+        EXPECT_EQ(net.architecture().other_head.size(), head.size());
         workspace space;
         for (const auto &[name, dims] : head)
             expect_error(error_kind::invalid_argument, {"not one linear layer", "head." + name}, [&] {
@@ -84,7 +84,7 @@ TEST(heads, that_are_not_one_linear_layer_leave_the_rest_and_are_named) {
         loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
         const checkpoint folded = checkpoint::open(directory / "o");
         for (const auto &[name, dims] : head) EXPECT_NE(folded.find("head." + name), nullptr);
-        EXPECT_EQ(model(folded).net().other_head.size(), head.size());
+        EXPECT_EQ(model(folded).architecture().other_head.size(), head.size());
     }
 }
 

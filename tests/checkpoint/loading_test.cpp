@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // From a checkpoint's tensors to a network: which names, shapes and forms are understood, and what the errors say of the rest.
 #include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"
@@ -91,13 +91,13 @@ INSTANTIATE_TEST_SUITE_P(loading, container_test,
 
 TEST_P(container_test, gives_the_official_logits) {
     for (const graph form : {graph::folded, graph::train_time}) {
-        const model net = model::open(data / "checkpoints" / GetParam().file, {.form = form});
+        const model net = model::open(data / "checkpoints" / GetParam().file, {.graph = form});
         EXPECT_LE(distance_from_tiny(net), GetParam().tolerance);
         EXPECT_EQ(net.spelling(), io::spelling::apple);
-        EXPECT_EQ(net.net().variant, "custom");
-        EXPECT_EQ(net.net().classes, 10);
-        ASSERT_EQ(net.net().stages.size(), 4U);
-        EXPECT_EQ(net.net().stages[3].mixer, token_mixer::attention);
+        EXPECT_EQ(net.architecture().variant, "custom");
+        EXPECT_EQ(net.architecture().classes, 10);
+        ASSERT_EQ(net.architecture().stages.size(), 4U);
+        EXPECT_EQ(net.architecture().stages[3].mixer, token_mixer::attention);
     }
 }
 
@@ -144,10 +144,10 @@ TEST_P(spelling_test, takes_a_published_network_with_another_head_and_other_imag
         net.head_channels = head_channels;
         net.classes = classes;
         const model m(seeded_checkpoint(net, GetParam()));
-        EXPECT_EQ(m.net().variant, "fastvit_t8");
-        EXPECT_EQ(m.net().in_channels, in_channels);
-        EXPECT_EQ(m.net().head_channels, head_channels);
-        EXPECT_EQ(m.net().classes, classes);
+        EXPECT_EQ(m.architecture().variant, "fastvit_t8");
+        EXPECT_EQ(m.architecture().in_channels, in_channels);
+        EXPECT_EQ(m.architecture().head_channels, head_channels);
+        EXPECT_EQ(m.architecture().classes, classes);
     }
 }
 
@@ -234,7 +234,7 @@ file_of_tensors folded_file(const file_of_tensors &file) {
 // All results, one after the other.
 std::vector<float> everything_from(const model &net) {
     workspace space;
-    const outputs &out = net.forward(seeded_input({2, 3, 40, 56}), space, everything(net.net()));
+    const outputs &out = net.forward(seeded_input({2, 3, 40, 56}), space, everything(net.architecture()));
     std::vector<float> all;
     const auto add = [&](tensor_view<const float> t) { all.insert(all.end(), t.span().begin(), t.span().end()); };
     for (const auto &t : {out.stem, out.final_conv, out.embedding, out.logits}) add(t);
@@ -272,13 +272,13 @@ TEST(clip, gives_the_same_bits_in_every_spelling) {
             files.emplace_back(open_clip, linear_form::unbiased);
         }
         for (const graph form : {graph::folded, graph::train_time}) {
-            const std::vector<float> expected = everything_from(timm.load({.form = form}));
+            const std::vector<float> expected = everything_from(timm.load({.graph = form}));
             for (const auto &[file, linear] : files) {
                 SCOPED_TRACE(file.tensors[1].name + ", " + std::to_string(file.tensors.size()) + " tensors");
-                const model net = file.load({.form = form});
-                EXPECT_EQ(net.net().classes, 24);
-                EXPECT_EQ(net.net().linear, linear);
-                EXPECT_TRUE(net.net().large_kernel_gelu);
+                const model net = file.load({.graph = form});
+                EXPECT_EQ(net.architecture().classes, 24);
+                EXPECT_EQ(net.architecture().linear, linear);
+                EXPECT_TRUE(net.architecture().large_kernel_gelu);
                 EXPECT_TRUE(everything_from(net) == expected);
             }
         }
@@ -347,7 +347,7 @@ TEST(clip, names_what_is_wrong_with_a_projection) {
     // Without one, there is no more than the embedding.
     file = right;
     file.erase(projection);
-    EXPECT_EQ(file.load().net().classes, 0);
+    EXPECT_EQ(file.load().architecture().classes, 0);
 
     // A bias is optional beside the trunk alone.
     file = timm_clip();
@@ -357,7 +357,7 @@ TEST(clip, names_what_is_wrong_with_a_projection) {
     file.at("visual.trunk.head.fc.weight").name = "visual.head.proj.bias";
     expect_failure(file, error_kind::missing_tensor, "visual.head.proj.weight");
     file.at("visual.head.proj.bias").name = "visual.head.proj.weight";
-    EXPECT_EQ(file.load().net().linear, linear_form::unbiased);
+    EXPECT_EQ(file.load().architecture().linear, linear_form::unbiased);
     file.tensors.push_back({"visual.head.proj.extra", "F32", {1}, {}});
     expect_failure(file, error_kind::unexpected_tensor, "visual.head.proj.extra");
 }
@@ -371,7 +371,7 @@ TEST_P(spelling_test, names_what_is_wrong_with_the_norms_of_fork_features) {
         for (const std::string leaf : {"weight", "bias", "running_mean", "running_var"})
             right.tensors.push_back({norm + "." + leaf, "F32", {channels}, {}});
     EXPECT_FALSE(right.failure());
-    EXPECT_TRUE(right.load().net().fork_features);
+    EXPECT_TRUE(right.load().architecture().fork_features);
     for (const auto &[norm, channels] : norms) {
         for (const std::string leaf : {".weight", ".bias", ".running_mean", ".running_var"}) {
             file_of_tensors file = right;
@@ -443,7 +443,7 @@ TEST_P(spelling_test, takes_any_mixture_of_folded_blocks) {
         for (const std::string &block : folded) trace += " " + block;
         SCOPED_TRACE(trace);
         for (const graph form : {graph::folded, graph::train_time})
-            EXPECT_LE(distance_from_tiny(mixed.with_folded(folded).load({.form = form})), tolerance);
+            EXPECT_LE(distance_from_tiny(mixed.with_folded(folded).load({.graph = form})), tolerance);
     }
 }
 
@@ -461,7 +461,7 @@ TEST_P(spelling_test, takes_any_mixture_of_folded_blocks_in_a_stem_without_scale
     const tensor<float> images = seeded_input({1, 3, 32, 32});
     workspace space;
     const model original(source);
-    EXPECT_FALSE(original.net().stem_scale_branch);
+    EXPECT_FALSE(original.architecture().stem_scale_branch);
     const expected_tensor logits = expected_tensor::whole(original.forward(images, space).logits);
     for (unsigned set = 0; set < 1U << mixed.blocks().size(); ++set) {
         std::set<std::string> folded;
@@ -821,7 +821,7 @@ TEST(loading, says_what_is_no_fastvit) {
 
     expect_error(error_kind::unsupported, {"not a FastViT checkpoint", "no tensors"}, [] { model{checkpoint{}}; });
     const auto views = data / "checkpoints" / "views.pth";
-    expect_error(error_kind::unsupported, {views.string(), "not a FastViT checkpoint"}, [&] { model::open(views); });
+    expect_error(error_kind::unsupported, {views.string(), "not a FastViT checkpoint"}, [&] { (void)model::open(views); });
     // A stem and nothing else.
     file_of_tensors stem;
     for (const file_tensor &t : tiny().tensors)
@@ -837,18 +837,18 @@ TEST(loading, names_the_file_that_is_broken) {
     const std::string whole = tiny().bytes();
     for (const std::size_t length : {std::size_t{7}, std::size_t{100}, whole.size() / 2, whole.size() - 1}) {
         io_test::write_file(path, std::string_view(whole).substr(0, length));
-        expect_error(error_kind::bad_format, {path.string()}, [&] { model::open(path); });
+        expect_error(error_kind::bad_format, {path.string()}, [&] { (void)model::open(path); });
     }
     io_test::write_file(path, whole);
     EXPECT_NO_THROW(model::open(path));
-    expect_error(error_kind::io, {(directory / "none").string()}, [&] { model::open(directory / "none"); });
-    expect_error(error_kind::io, {directory.path().string()}, [&] { model::open(directory.path()); });
+    expect_error(error_kind::io, {(directory / "none").string()}, [&] { (void)model::open(directory / "none"); });
+    expect_error(error_kind::io, {directory.path().string()}, [&] { (void)model::open(directory.path()); });
     // An error about a tensor on one line, the file first.
     file_of_tensors file = tiny();
     file.at("head.bias").reshape({11});
     io_test::write_file(path, file.bytes());
     expect_error(error_kind::shape_mismatch, {path.string() + ": head.bias: wrong shape: expected [10], found [11]"},
-                 [&] { model::open(path); });
+                 [&] { (void)model::open(path); });
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Checkpoints in several files, and the index that lists them.
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/io/shard_index.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/toy_networks.hpp"
 

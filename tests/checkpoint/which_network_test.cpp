@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Which network of a checkpoint is opened, where there are several, or none, or others with names alike.
 #include "fastvit/checkpoint/candidates.hpp"
-#include "fastvit/checkpoint/convert.hpp"
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/toy_networks.hpp"
 

@@ -426,7 +426,7 @@ TEST(cli_profile, times_every_part_of_the_network) {
         multiply_adds += part["multiply_adds"].get<double>();
     }
     const fastvit::model net = fastvit::model::open(folded);
-    for (const fastvit::part_cost &part : fastvit::part_costs(net.net(), 64, 64)) expected.push_back(part.name);
+    for (const fastvit::part_cost &part : fastvit::part_costs(net.architecture(), 64, 64)) expected.push_back(part.name);
     EXPECT_EQ(names, expected);
     const json info = parse(fastvit_cli({"info", "--model", folded, "--size", "64", "--json"}));
     EXPECT_NEAR(1e-9 * multiply_adds, info["gmac"].get<double>(), 1e-9);

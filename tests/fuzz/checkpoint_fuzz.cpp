@@ -7,6 +7,7 @@
 // Nor would it ever change the shapes of all tensors together. So bytes that begin with "draw" are numbers from which an
 // architecture is drawn: any widths, with any ratios between them.
 #include "fastvit/fastvit.hpp"
+#include "fastvit/io/pth.hpp"
 
 #include "fuzz_target.hpp"
 #include "support/pth_test_files.hpp"
@@ -62,14 +63,15 @@ template <class Make> bool run_both_ways(std::size_t bytes, Make &&make) {
     using namespace fastvit;
     for (const graph form : {graph::folded, graph::train_time}) {
         std::optional<model> net;
-        fuzz::bounded(bytes, 3, [&] { fuzz::accepts([&] { net.emplace(make(model_options{.form = form, .isa = "scalar"})); }); });
+        fuzz::bounded(bytes, 3,
+                      [&] { fuzz::accepts([&] { net.emplace(make(model_options{.graph = form, .isa = "scalar"})); }); });
         if (!net) return false;
-        if (!is_small(net->net())) continue;
-        tensor<float> images({1, net->net().in_channels, 11, 19});
+        if (!is_small(net->architecture())) continue;
+        tensor<float> images({1, net->architecture().in_channels, 11, 19});
         for (float value = -3; float &pixel : images.span()) pixel = value = value < 3 ? value + 0.25f : -3;
         workspace space;
-        output wanted = output::embedding | output::stages | output::stem;
-        if (net->net().classes > 0) wanted = wanted | output::logits;
+        output_kind wanted = output_kind::embedding | output_kind::stages | output_kind::stem;
+        if (net->architecture().classes > 0) wanted = wanted | output_kind::logits;
         net->forward(images, space, wanted);
     }
     return true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Three oracles, all compared for equality: what Pillow 9.4 and torchvision made of real pictures and of seeded noise (as
 // digests, FNV-1a 64 of the output's bytes), and a transcription of Pillow's algorithm for the sizes in between.
+#include "fastvit/image/crop.hpp"
 #include "fastvit/preprocess.hpp"
 
 #include "image_file.hpp"

@@ -161,7 +161,7 @@ TEST(timm_config, labels_of_another_head_are_left_out) {
 TEST(timm_config, refuses_what_is_no_configuration) {
     const auto refused = [](std::string_view text, std::initializer_list<std::string_view> words) {
         SCOPED_TRACE(text.substr(0, 60));
-        expect_error(error_kind::bad_format, words, [&] { parse_timm_config(text); });
+        expect_error(error_kind::bad_format, words, [&] { (void)parse_timm_config(text); });
     };
     refused("", {"expected an object, found the end"});
     refused("[]", {"expected an object, found '['"});
@@ -208,7 +208,8 @@ TEST(timm_config, refuses_members_that_are_there_twice) {
     expect_refused(R"("\u0069nput_size":[3,1,1])", error_kind::bad_format, {"input_size twice"});
     for (const char *const first : {"{}", "null"})
         expect_error(error_kind::bad_format, {"pretrained_cfg twice"}, [&] {
-            parse_timm_config(R"({"pretrained_cfg":)" + std::string(first) + R"(,"pretrained_cfg":{"input_size":[3,1,1]}})");
+            (void)parse_timm_config(R"({"pretrained_cfg":)" + std::string(first) +
+                                    R"(,"pretrained_cfg":{"input_size":[3,1,1]}})");
         });
     // Also where only one of them has a value, or one that is used.
     expect_refused(R"("mean":null,"mean":[0,0,0])", error_kind::bad_format, {"mean twice"});
@@ -218,7 +219,7 @@ TEST(timm_config, refuses_members_that_are_there_twice) {
 TEST(timm_config, refuses_sizes_that_cannot_be) {
     const auto size = [](std::string_view value, error_kind code, std::initializer_list<std::string_view> words) {
         SCOPED_TRACE(value);
-        expect_error(code, words, [&] { parse_timm_config("{\"input_size\":" + std::string(value) + "}"); });
+        expect_error(code, words, [&] { (void)parse_timm_config("{\"input_size\":" + std::string(value) + "}"); });
     };
     size("[]", error_kind::bad_format, {"input_size", "expected 3 numbers, found 0"});
     size("[3,64]", error_kind::bad_format, {"found 2"});
@@ -286,9 +287,9 @@ TEST(timm_config, an_error_names_the_file) {
     EXPECT_EQ(read_timm_config(directory / "config.json").width, 320);
     io_test::write_file(directory / "broken.json", "{]");
     expect_error(error_kind::bad_format, {"broken.json: bad JSON at byte 1", "expected a string, found ']'"},
-                 [&] { read_timm_config(directory / "broken.json"); });
-    expect_error(error_kind::io, {"absent: the file does not exist"}, [&] { read_timm_config(directory / "absent"); });
-    expect_error(error_kind::io, {"is a directory"}, [&] { read_timm_config(directory.path()); });
+                 [&] { (void)read_timm_config(directory / "broken.json"); });
+    expect_error(error_kind::io, {"absent: the file does not exist"}, [&] { (void)read_timm_config(directory / "absent"); });
+    expect_error(error_kind::io, {"is a directory"}, [&] { (void)read_timm_config(directory.path()); });
 }
 
 TEST(timm_config, survives_any_damage) {
@@ -301,7 +302,7 @@ TEST(timm_config, survives_any_damage) {
         for (int k = static_cast<int>(random() % 3); k >= 0; --k)
             damaged[random() % damaged.size()] = static_cast<char>(random());
         try {
-            parse_timm_config(damaged);
+            (void)parse_timm_config(damaged);
         } catch (const fastvit::error &) {
             ++refused;
         }

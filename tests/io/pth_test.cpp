@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "fastvit/base/float16.hpp"
 #include "fastvit/checkpoint.hpp"
 
 #include "support/counted_memory.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/checkpoint.hpp"
+#include "fastvit/io/safetensors.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
 
 #include "support/counted_memory.hpp"

@@ -4,6 +4,7 @@
 // Labels: threads
 #include "fastvit/cost.hpp"
 #include "fastvit/executor.hpp"
+#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/postprocess.hpp"
 
@@ -165,7 +166,7 @@ results copied(const outputs &out) {
 }
 
 results run(const model &net, tensor_view<const float> images, workspace &&space = {}) {
-    return copied(net.forward(images, space, everything(net.net())));
+    return copied(net.forward(images, space, everything(net.architecture())));
 }
 
 void expect_same_bits(const results &expected, const results &actual) {
@@ -184,7 +185,7 @@ const checkpoint &small_checkpoint() {
     static const checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
     return source;
 }
-model small_model(graph form = graph::folded) { return model(small_checkpoint(), {.form = form}); }
+model small_model(graph form = graph::folded) { return model(small_checkpoint(), {.graph = form}); }
 
 const std::vector<std::pair<index_type, index_type>> sizes{{1, 1}, {5, 7}, {33, 47}, {64, 96}, {72, 104}, {1, 40}};
 
@@ -192,10 +193,10 @@ const std::vector<std::pair<index_type, index_type>> sizes{{1, 1}, {5, 7}, {33, 
 void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const checkpoint &source,
                       const tensor<float> &images, model_options options) {
     for (const graph form : {graph::train_time, graph::folded}) {
-        options.form = form;
+        options.graph = form;
         const model m(source, options);
         SCOPED_TRACE(std::string(m.isa()) + (form == graph::folded ? " folded " : " train-time ") + images.dims().to_string());
-        EXPECT_EQ(m.net().variant, "custom");
+        EXPECT_EQ(m.architecture().variant, "custom");
         const results actual = run(m, images);
         EXPECT_EQ(actual.size(), expected.size());
         for (const auto &[name, t] : actual) {
@@ -229,7 +230,7 @@ TEST(forward, gives_the_official_logits_of_the_tiny_network) {
     const expected_tensor logits = read_expected(expected, *expected.find("logits"));
     for (const graph form : {graph::folded, graph::train_time}) {
         workspace space;
-        const model net = model::open(data / "checkpoints" / "tiny.safetensors", {.form = form});
+        const model net = model::open(data / "checkpoints" / "tiny.safetensors", {.graph = form});
         EXPECT_LE(logits.from(net.forward(seeded_input({1, 3, 64, 64}), space).logits).relative, tolerance);
     }
 }
@@ -253,16 +254,16 @@ TEST(forward, adds_up_all_branches_of_a_block) {
 
 TEST(forward, needs_the_gelu_option_only_where_the_tensors_do_not_tell) {
     const model plain = small_model();
-    EXPECT_FALSE(plain.net().large_kernel_gelu);
+    EXPECT_FALSE(plain.architecture().large_kernel_gelu);
     const model with(small_checkpoint(), {.large_kernel_gelu = true});
-    EXPECT_TRUE(with.net().large_kernel_gelu);
+    EXPECT_TRUE(with.architecture().large_kernel_gelu);
     const tensor<float> images = seeded_input({1, 3, 64, 64});
     workspace a, b;
     const expected_tensor logits = expected_tensor::whole(plain.forward(images, a).logits);
     EXPECT_GT(logits.from(with.forward(images, b).logits).relative, tolerance);
     for (const custom &c : customs()) {
         const bool told = c.net.stages.back().norm == attention_norm::layer_norm || c.net.stages.back().downsample_squeeze_excite;
-        EXPECT_EQ(model(seeded_checkpoint(c.net, io::spelling::apple)).net().large_kernel_gelu, told) << c.name;
+        EXPECT_EQ(model(seeded_checkpoint(c.net, io::spelling::apple)).architecture().large_kernel_gelu, told) << c.name;
     }
 }
 
@@ -292,14 +293,14 @@ TEST(forward, gives_each_set_of_outputs_the_same_bits) {
         workspace kept;
         for (unsigned set = 0; set < 64; ++set) {
             SCOPED_TRACE("outputs " + std::to_string(set));
-            const auto wanted = static_cast<output>(set);
+            const auto wanted = static_cast<output_kind>(set);
             const auto is_wanted = [&](const std::string &name) {
-                return name == "stem"            ? wants(wanted, output::stem)
-                       : name == "final_conv"    ? wants(wanted, output::final_conv)
-                       : name == "embedding"     ? wants(wanted, output::embedding)
-                       : name == "logits"        ? wants(wanted, output::logits)
-                       : name.starts_with("out") ? wants(wanted, output::fork_features)
-                                                 : wants(wanted, output::stages);
+                return name == "stem"            ? wants(wanted, output_kind::stem)
+                       : name == "final_conv"    ? wants(wanted, output_kind::final_conv)
+                       : name == "embedding"     ? wants(wanted, output_kind::embedding)
+                       : name == "logits"        ? wants(wanted, output_kind::logits)
+                       : name.starts_with("out") ? wants(wanted, output_kind::fork_features)
+                                                 : wants(wanted, output_kind::stages);
             };
             results expected;
             for (const auto &[name, t] : all)
@@ -325,7 +326,7 @@ TEST(forward, halves_odd_sizes_upwards) {
             return shape{1, channels, h, w}.to_string();
         };
         workspace space;
-        const outputs &out = net.forward(seeded_input({1, 3, height, width}), space, everything(net.net()));
+        const outputs &out = net.forward(seeded_input({1, 3, height, width}), space, everything(net.architecture()));
         EXPECT_EQ(out.stem.dims().to_string(), reduced(2, 8));
         ASSERT_EQ(out.stages.size(), 4U);
         ASSERT_EQ(out.fork_features.size(), 4U);
@@ -345,7 +346,7 @@ TEST(forward, gives_a_batch_the_bits_of_its_images_alone) {
         for (const graph form : {graph::folded, graph::train_time})
             for (const auto &[height, width] : sizes) {
                 SCOPED_TRACE(tier + " " + std::to_string(height) + " x " + std::to_string(width));
-                const model net(small_checkpoint(), {.form = form, .isa = tier});
+                const model net(small_checkpoint(), {.graph = form, .isa = tier});
                 const tensor<float> images = seeded_input({3, 3, height, width});
                 const results batch = run(net, images);
                 for (index_type n = 0; n < 3; ++n) {
@@ -416,7 +417,7 @@ TEST(forward, runs_one_model_in_several_threads) {
                     space.emplace();
                 for (int round = 0; round < 4; ++round)
                     for (const shape &s : shapes)
-                        actual[t].push_back(copied(net.forward(seeded_input(s), *space, everything(net.net()))));
+                        actual[t].push_back(copied(net.forward(seeded_input(s), *space, everything(net.architecture()))));
             });
         for (std::thread &t : threads) t.join();
         for (const auto &of_thread : actual)
@@ -432,12 +433,12 @@ TEST(forward, takes_any_workspace_again) {
         model(seeded_checkpoint(make({plain(1, 24, 72), plain(2, 48, 96), plain(1, 96, 288)}, 96, 7), io::spelling::apple))};
     const std::vector<shape> shapes{{1, 3, 64, 64}, {2, 3, 5, 7}, {1, 3, 72, 104}, {3, 3, 1, 1}, {1, 3, 64, 64}};
     workspace kept;
-    for (const std::optional<output> set :
-         {std::optional<output>(), std::optional(output::logits), std::optional(output::stages | output::stem)})
+    for (const std::optional<output_kind> set : {std::optional<output_kind>(), std::optional(output_kind::logits),
+                                                 std::optional(output_kind::stages | output_kind::stem)})
         for (const shape &images : shapes)
             for (const model &net : models)
                 for (int again = 0; again < 2; ++again) {
-                    const output wanted = set.value_or(everything(net.net()));
+                    const output_kind wanted = set.value_or(everything(net.architecture()));
                     workspace fresh;
                     const tensor<float> input = seeded_input(images);
                     expect_same_bits(copied(net.forward(input, fresh, wanted)), copied(net.forward(input, kept, wanted)));
@@ -467,9 +468,9 @@ TEST(forward, allocates_nothing_after_the_first_call) {
         for (workspace *const space : {&serial, &pooled})
             for (const shape &dims : {shape{2, 3, 64, 64}, shape{1, 3, 33, 47}}) {
                 const tensor<float> images = seeded_input(dims);
-                net.forward(images, *space, everything(net.net()));
+                net.forward(images, *space, everything(net.architecture()));
                 const long first = allocations;
-                for (int i = 0; i < 3; ++i) net.forward(images, *space, everything(net.net()));
+                for (int i = 0; i < 3; ++i) net.forward(images, *space, everything(net.architecture()));
                 EXPECT_EQ(allocations, first);
             }
     }
@@ -479,9 +480,8 @@ TEST(forward, allocates_nothing_after_the_first_call) {
 
 class name_recorder final : public observer {
   public:
-    void enter(std::string_view name, index_type number) override {
-        open_.push_back((open_.empty() ? "" : open_.back() + ".") + std::string(name) +
-                        (number < 0 ? "" : "." + std::to_string(number)));
+    void enter(std::string_view name) override {
+        open_.push_back((open_.empty() ? "" : open_.back() + ".") + std::string(name));
         entered.push_back(open_.back());
     }
     void leave() override { open_.pop_back(); }
@@ -494,20 +494,20 @@ class name_recorder final : public observer {
 
 TEST(forward, computes_only_what_is_wanted) {
     const model net = small_model(graph::folded);
-    const auto runs = [&](output wanted, const std::string &part) {
+    const auto runs = [&](output_kind wanted, const std::string &part) {
         workspace space;
         name_recorder parts;
         space.watch(&parts);
         net.forward(seeded_input({1, 3, 64, 64}), space, wanted);
         return std::count(parts.entered.begin(), parts.entered.end(), part) == 1;
     };
-    EXPECT_TRUE(runs(output::stem, "stem"));
-    EXPECT_FALSE(runs(output::stem, "stages.0"));
-    EXPECT_TRUE(runs(output::stages, "stages.0"));
-    EXPECT_FALSE(runs(output::stages, "final_conv"));
-    EXPECT_TRUE(runs(output::final_conv, "final_conv"));
-    EXPECT_FALSE(runs(output::final_conv, "head"));
-    EXPECT_TRUE(runs(output::logits, "head"));
+    EXPECT_TRUE(runs(output_kind::stem, "stem"));
+    EXPECT_FALSE(runs(output_kind::stem, "stages.0.blocks.0"));
+    EXPECT_TRUE(runs(output_kind::stages, "stages.0.blocks.0"));
+    EXPECT_FALSE(runs(output_kind::stages, "final_conv"));
+    EXPECT_TRUE(runs(output_kind::final_conv, "final_conv"));
+    EXPECT_FALSE(runs(output_kind::final_conv, "head.fc"));
+    EXPECT_TRUE(runs(output_kind::logits, "head.fc"));
 }
 
 TEST(forward, tells_an_observer_the_parts_that_have_a_cost) {
@@ -520,9 +520,10 @@ TEST(forward, tells_an_observer_the_parts_that_have_a_cost) {
         EXPECT_TRUE(parts.all_left());
         std::vector<std::string> with_cost;
         double total = 0;
-        for (const part_cost &part : part_costs(net.net(), 64, 64)) with_cost.push_back(part.name), total += part.multiply_adds;
-        EXPECT_EQ(total, multiply_adds(net.net(), 64, 64));
-        // The network also enters the stages and blocks around them.
+        for (const part_cost &part : part_costs(net.architecture(), 64, 64))
+            with_cost.push_back(part.name), total += part.multiply_adds;
+        EXPECT_EQ(total, multiply_adds(net.architecture(), 64, 64));
+        // The network also enters the blocks around them, and pooling.
         std::erase_if(parts.entered, [&](const std::string &name) {
             return std::find(with_cost.begin(), with_cost.end(), name) == with_cost.end();
         });
@@ -566,7 +567,7 @@ TEST(forward, refuses_shapes_that_the_network_cannot_take) {
           shape{1, 3, 1, large}, shape{large, 3, 1, 1}, shape{1, 3, large - 1, large - 1}}) {
         SCOPED_TRACE(dims.to_string());
         expect_error(error_kind::invalid_argument, {"[N, 3, H, W]", dims.to_string()}, [&] {
-            net.forward({&pixel, dims}, space, output::logits);
+            net.forward({&pixel, dims}, space, output_kind::logits);
         });
     }
     // It is as good as new.
@@ -577,24 +578,24 @@ TEST(forward, refuses_shapes_that_the_network_cannot_take) {
 
 TEST(forward, refuses_outputs_that_the_network_does_not_have) {
     const tensor<float> images = seeded_input({1, 3, 32, 32});
-    const auto refused = [&](const architecture &net, output wanted, std::string_view word) {
+    const auto refused = [&](const architecture &net, output_kind wanted, std::string_view word) {
         const model m(seeded_checkpoint(net, io::spelling::timm));
         workspace space;
         expect_error(error_kind::invalid_argument, {word}, [&] { m.forward(images, space, wanted); });
     };
     architecture net = small_net();
     net.classes = 0;
-    refused(net, output::logits, "logits");
-    refused(net, output::logits | output::stem, "logits");
+    refused(net, output_kind::logits, "logits");
+    refused(net, output_kind::logits | output_kind::stem, "logits");
     net.head_channels = 0;
-    refused(net, output::final_conv, "last convolution");
+    refused(net, output_kind::final_conv, "last convolution");
     net.fork_features = false;
-    refused(net, output::fork_features, "fork_feat");
+    refused(net, output_kind::fork_features, "fork_feat");
 }
 
 TEST(forward, gives_rows_to_normalize) {
     workspace space;
-    const outputs &out = small_model().forward(seeded_input({2, 3, 32, 32}), space, output::logits | output::stages);
+    const outputs &out = small_model().forward(seeded_input({2, 3, 32, 32}), space, output_kind::logits | output_kind::stages);
     const tensor<float> unit = l2_normalized(out.logits);
     for (index_type n = 0; n < 2; ++n) {
         double squares = 0;

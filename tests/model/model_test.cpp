@@ -2,6 +2,7 @@
 // The published networks against the official implementations. The environment variable FASTVIT_GOLDENS may name a directory of
 // complete golden files; those of the repository are samples.
 // Labels: portable
+#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 
 #include "support/checkpoint_editor.hpp"
@@ -38,9 +39,9 @@ std::vector<std::filesystem::path> networks_files(const std::string &network, st
 // Runs the golden's images and compares every tensor it has. `worst` collects the largest difference, `results` copies.
 void expect_golden(const golden &g, const model &net, difference &worst,
                    std::map<std::string, tensor<float>> *results = nullptr) {
-    SCOPED_TRACE(g.source + " " + g.variant + " " + g.images.to_string() + " " + std::string(name_of(net.form())));
+    SCOPED_TRACE(g.source + " " + g.variant + " " + g.images.to_string() + " " + std::string(name_of(net.graph())));
     workspace space;
-    const outputs &out = net.forward(seeded_input(g.images, g.seed), space, everything(net.net()));
+    const outputs &out = net.forward(seeded_input(g.images, g.seed), space, everything(net.architecture()));
     EXPECT_FALSE(g.expected.empty());
     for (const auto &[name, expected] : g.expected) {
         const tensor_view<const float> actual = output_named(out, name);
@@ -62,11 +63,11 @@ TEST_P(golden_test, both_graphs_give_the_official_outputs) {
     const checkpoint source = checkpoint_of(goldens[0]);
     std::vector<std::map<std::string, tensor<float>>> train_time(goldens.size());
     for (const graph form : {graph::train_time, graph::folded}) {
-        const model net(source, {.form = form});
-        EXPECT_EQ(net.net().variant, goldens[0].variant);
-        EXPECT_EQ(net.net().fork_features, goldens[0].dense_prediction);
+        const model net(source, {.graph = form});
+        EXPECT_EQ(net.architecture().variant, goldens[0].variant);
+        EXPECT_EQ(net.architecture().fork_features, goldens[0].dense_prediction);
         EXPECT_EQ(net.spelling(), goldens[0].spelling());
-        EXPECT_EQ(net.form(), form);
+        EXPECT_EQ(net.graph(), form);
         difference worst, between;
         for (std::size_t i = 0; i < goldens.size(); ++i) {
             ASSERT_EQ(goldens[i].seed, goldens[0].seed);
@@ -107,12 +108,12 @@ TEST(goldens, hold_for_mobileclips_spelling_of_mci0) {
     const file_of_tensors mobileclip = file_of_tensors(timm).in_mobileclip_spelling(g.net());
     for (const graph form : {graph::train_time, graph::folded}) {
         SCOPED_TRACE(std::string(name_of(form)));
-        const model net = mobileclip.load({.form = form});
-        EXPECT_EQ(net.net().variant, "fastvit_mci0");
+        const model net = mobileclip.load({.graph = form});
+        EXPECT_EQ(net.architecture().variant, "fastvit_mci0");
         EXPECT_EQ(net.spelling(), io::spelling::apple);
-        EXPECT_EQ(net.net().linear, linear_form::transposed);
+        EXPECT_EQ(net.architecture().linear, linear_form::transposed);
         workspace space;
-        const outputs &out = net.forward(seeded_input(g.images, g.seed), space, everything(net.net()));
+        const outputs &out = net.forward(seeded_input(g.images, g.seed), space, everything(net.architecture()));
         tensor<float> biased(out.logits); // MobileCLIP has none
         for (index_type i = 0; i < biased.count(); ++i) biased.data()[i] += bias.data()[i];
         for (const auto &[name, expected] : g.expected) {
@@ -141,7 +142,7 @@ TEST_P(tier_test, gives_the_official_outputs) {
                 const golden g(path);
                 if (source.tensors().empty()) source = checkpoint_of(g);
                 for (const graph form : {graph::train_time, graph::folded}) {
-                    const model net(source, {.form = form, .isa = GetParam()});
+                    const model net(source, {.graph = form, .isa = GetParam()});
                     ASSERT_EQ(net.isa(), GetParam());
                     difference worst;
                     expect_golden(g, net, worst);

@@ -2,8 +2,9 @@
 // The bundled model on 300 held-out pictures, beside PyTorch's answers to the same pictures.
 // Labels: slow
 #include "fastvit/bundled.hpp"
-#include "fastvit/checkpoint/convert.hpp"
+#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "image_file.hpp"
 #include "support/io_test_files.hpp"
@@ -69,7 +70,7 @@ tensor<float> predict(const model &net, const held_out_pictures &pictures) {
     thread_pool threads;
     workspace space(threads);
     constexpr index_type batch = 50;
-    const index_type classes = net.net().classes, floats = pictures.images.count() / pictures.count();
+    const index_type classes = net.architecture().classes, floats = pictures.images.count() / pictures.count();
     tensor<float> logits({pictures.count(), classes}), some({batch, 3, pictures.images.dim(2), pictures.images.dim(3)});
     for (index_type first = 0; first < pictures.count(); first += batch) {
         std::copy_n(pictures.images.data() + first * floats, batch * floats, some.data());
@@ -111,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(bundled, shapes_test, testing::ValuesIn(all_ways()),
 TEST_P(shapes_test, answers_as_pytorch_does) {
     const held_out_pictures &pictures = held_out();
     ASSERT_EQ(pictures.count(), 300);
-    const model net = model::open(bundled_model_path(), {.form = GetParam().form, .isa = GetParam().isa});
+    const model net = model::open(bundled_model_path(), {.graph = GetParam().form, .isa = GetParam().isa});
     EXPECT_EQ(net.isa(), GetParam().isa);
     const tensor<float> logits = predict(net, pictures);
     EXPECT_GE(accuracy(logits, pictures), 0.97);
@@ -139,7 +140,7 @@ TEST_P(reduced_precision, weights_answer_as_well) {
     EXPECT_LT(std::filesystem::file_size(path), 0.55 * static_cast<double>(std::filesystem::file_size(bundled_model_path())));
     const held_out_pictures &pictures = held_out();
     for (const graph form : {graph::train_time, graph::folded}) {
-        const tensor<float> logits = predict(model::open(path, {.form = form}), pictures);
+        const tensor<float> logits = predict(model::open(path, {.graph = form}), pictures);
         index_type same = 0;
         for (index_type i = 0; i < pictures.count(); ++i) same += answer(logits, i) == answer(pictures.logits, i);
         std::cout << io::to_string(GetParam()) << (form == graph::folded ? ", folded: " : ", train-time: ")
@@ -151,8 +152,8 @@ TEST_P(reduced_precision, weights_answer_as_well) {
 
 TEST(bundled, model_and_labels_belong_together) {
     const model net = model::open(bundled_model_path());
-    EXPECT_EQ(static_cast<index_type>(bundled_labels().size()), net.net().classes);
-    EXPECT_EQ(net.net().stages.back().mixer, token_mixer::attention);
+    EXPECT_EQ(static_cast<index_type>(bundled_labels().size()), net.architecture().classes);
+    EXPECT_EQ(net.architecture().stages.back().mixer, token_mixer::attention);
     EXPECT_LT(std::filesystem::file_size(bundled_model_path()), 3'000'000u);
 }
 

@@ -4,10 +4,9 @@
 // Labels: portable
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/weights.hpp"
-#include "fastvit/parts/head.hpp"
-#include "fastvit/parts/stage.hpp"
-#include "fastvit/parts/stem.hpp"
-#include "fastvit/runtime/import_export.hpp"
+#include "fastvit/model.hpp"
+#include "fastvit/parts/list.hpp"
+#include "fastvit/runtime/image_source.hpp"
 
 #include "support/reference_blocks.hpp"
 
@@ -25,22 +24,25 @@
 namespace {
 
 using fastvit::executor;
+using fastvit::graph;
 using fastvit::index_type;
 using fastvit::isa_tier;
 using fastvit::task_ref;
+using fastvit::kernels::activation;
 using fastvit::kernels::kernel_table;
-using fastvit::nn::activation;
-using fastvit::nn::context;
-using fastvit::nn::graph;
-using fastvit::nn::map;
+using fastvit::parts::map_pair;
+using fastvit::runtime::context;
+using fastvit::runtime::map;
 using reference::forward;
 using reference::maps;
+using reference::random_part;
 using reference::random_source;
 using reference::random_weights;
 using reference::unit;
 
-namespace nn = fastvit::nn;
-namespace weights = fastvit::weights;
+namespace parts = fastvit::parts;
+namespace reparam = fastvit::reparam;
+namespace runtime = fastvit::runtime;
 
 /// One thread that behaves like several: tasks in reverse order, worker numbers in turn.
 class reversed_executor final : public executor {
@@ -63,12 +65,12 @@ using maker = std::function<runnable(const kernel_table &, graph)>;
 
 /// How the input map has to lie.
 struct input_layout {
-    index_type halo = nn::stage::halo;
+    index_type halo = map_pair::halo;
     bool padded = true;
 };
 
 map take_input(const context &c, const maps<double> &x, const input_layout &layout) {
-    const nn::extent size{x.images, x.height, x.width, x.channels};
+    const runtime::extent size{x.images, x.height, x.width, x.channels};
     const map m = layout.padded ? c.take_map(size, layout.halo) : c.take_map(size, layout.halo, size.channels);
     if (c.planning()) return m;
     const index_type channels = layout.padded ? m.channels() : x.channels;
@@ -107,7 +109,7 @@ maps<float> read(const map &m) {
 /// Plans, then runs in memory of exactly that size, which is full of NaN.
 maps<float> run_block(const kernel_table &tier, executor &threads, const runnable &block, const maps<double> &x,
                       const input_layout &layout) {
-    nn::arena counter;
+    runtime::arena counter;
     const context plan{tier, counter, nullptr, threads.workers()};
     block(plan, take_input(plan, x, layout));
 
@@ -116,7 +118,7 @@ maps<float> run_block(const kernel_table &tier, executor &threads, const runnabl
     fastvit::kernels::float_buffer memory(counter.peak() + guard);
     std::fill_n(memory.data(), counter.peak(), std::numeric_limits<float>::quiet_NaN());
     std::fill_n(memory.data() + counter.peak(), guard, canary);
-    nn::arena arena(memory.data());
+    runtime::arena arena(memory.data());
     const context c{tier, arena, &threads, threads.workers()};
     const maps<float> result = read(block(c, take_input(c, x, layout)));
     EXPECT_EQ(arena.peak(), counter.peak()) << "another amount of memory than planned";
@@ -125,6 +127,47 @@ maps<float> run_block(const kernel_table &tier, executor &threads, const runnabl
         return f == canary;
     })) << "written behind the memory";
     return result;
+}
+
+/// block.run(context, in, out) with an output map of its own. As the network does it, with a halo.
+template <class Block, class Output> runnable into_new_map(Block made, Output output) {
+    return [shared = std::make_shared<const Block>(std::move(made)), output](const context &c, const map &in) {
+        const map out = c.take_map(output(in.size), map_pair::halo);
+        shared->run(c, in, out);
+        return out;
+    };
+}
+
+/// The output has that many channels.
+auto with_channels(index_type channels) {
+    return [channels](const runtime::extent &in) { return in.with_channels(channels); };
+}
+
+/// The stem on the images of a map.
+runnable from_images(parts::stem made, const parts::stem::config &config) {
+    return [shared = std::make_shared<const parts::stem>(std::move(made)), config](const context &c, const map &in) {
+        float *const nchw = c.memory.take(in.size.pixels() * in.size.channels);
+        runtime::export_nchw(c, in, nchw);
+        const map out = c.take_map(parts::stem::output(config, in.size), map_pair::halo);
+        shared->run(c, runtime::image_source::planes(nchw), in.size, out);
+        return out;
+    };
+}
+
+/// A part of the backbone, on the two maps of a stage.
+template <class Part> runnable in_a_stage(Part made) {
+    return [shared = std::make_shared<const Part>(std::move(made))](const context &c, const map &x) {
+        map_pair maps{x, c.take_map(x.size, map_pair::halo)};
+        shared->run(c, maps);
+        return maps.x;
+    };
+}
+
+/// Packs weights as the graph wants them.
+template <class Part>
+Part packed(const kernel_table &tier, graph form, typename Part::weights w, const typename Part::config &config) {
+    if (form == graph::folded) Part::fold(w);
+    return Part(tier, w, config);
 }
 
 bool same_bits(const maps<float> &a, const maps<float> &b) {
@@ -164,6 +207,13 @@ class blocks : public testing::Test {
         for_each_batch(channels, [&](const maps<double> &x) { expect_block(make, x, forward(x, w), layout); });
     }
 
+    /// The same for a part of the backbone with random weights.
+    template <class Part> void expect_part(const typename Part::config &config, index_type channels) {
+        const auto w = random_part<Part>(random, 1, config);
+        expect_block_of([&](const kernel_table &tier, graph form) { return in_a_stage(packed<Part>(tier, form, w, config)); }, w,
+                        channels);
+    }
+
     random_source random;
 
   private:
@@ -180,55 +230,17 @@ class blocks : public testing::Test {
     reversed_executor reversed_{3};
 };
 
-/// block.run(context, in, out) with an output map of its own. As stages do it, with a halo.
-template <class Block> runnable into_new_map(Block made, index_type out_channels) {
-    return [shared = std::make_shared<const Block>(std::move(made)), out_channels](const context &c, const map &in) {
-        const Block &block = *shared;
-        nn::extent size = in.size;
-        if constexpr (requires { block.output(size); }) size = block.output(size);
-        const map out = c.take_map(size.with_channels(out_channels), nn::stage::halo);
-        block.run(c, in, out);
-        return out;
-    };
-}
-
-/// block.run(context, nchw, extent, out) on the images of a map.
-template <class Block> runnable from_nchw(Block made, index_type out_channels) {
-    return [shared = std::make_shared<const Block>(std::move(made)), out_channels](const context &c, const map &in) {
-        float *const nchw = c.memory.take(in.size.pixels() * in.size.channels);
-        nn::export_nchw(c, in, nchw);
-        const map out = c.take_map(shared->output(in.size).with_channels(out_channels), nn::stage::halo);
-        shared->run(c, nchw, in.size, out);
-        return out;
-    };
-}
-
-/// block.run(context, x, other), which replaces x.
-template <class Block> runnable in_place(Block made) {
-    return [shared = std::make_shared<const Block>(std::move(made))](const context &c, const map &x) {
-        shared->run(c, x, c.take_map(x.size, nn::stage::halo));
-        return x;
-    };
-}
-
 /// With padding (8, 24, 76), without (32), and with the pixels spread over the cache's sets (128).
 constexpr index_type channel_counts[] = {8, 24, 32, 76, 128};
-
-fastvit::architecture net_of(index_type channels) {
-    fastvit::architecture net;
-    net.stages = {{.channels = channels}, {.channels = 2 * channels}};
-    net.head_channels = 4 * channels;
-    return net;
-}
 
 TEST_F(blocks, stem) {
     for (const index_type channels : channel_counts) {
         for (const bool scale_branch : {true, false}) {
-            fastvit::architecture net = net_of(channels);
-            net.stem_scale_branch = scale_branch;
-            const auto w = random_weights<weights::stem>(random, channels == 8 ? 3 : 1, net);
-            expect_block_of([&](const kernel_table &tier, graph form) { return from_nchw(nn::stem(tier, form, w), channels); }, w,
-                            3);
+            const parts::stem::config config{3, channels, scale_branch};
+            const auto w = random_part<parts::stem>(random, channels == 8 ? 3 : 1, config);
+            expect_block_of([&](const kernel_table &tier,
+                                graph form) { return from_images(packed<parts::stem>(tier, form, w, config), config); },
+                            w, 3);
         }
     }
 }
@@ -236,12 +248,11 @@ TEST_F(blocks, stem) {
 TEST_F(blocks, patch_embed) {
     for (const index_type channels : channel_counts) {
         for (const bool mci : {false, true}) {
-            fastvit::architecture net = net_of(channels);
-            net.stages[1].downsample_squeeze_excite = mci;
-            const auto w = random_weights<weights::patch_embed>(random, 1, net, std::size_t{1});
             for (const bool gelu : {false, true}) {
+                const parts::patch_embed::config config{channels, 2 * channels, mci, gelu};
+                const auto w = random_part<parts::patch_embed>(random, 1, config);
                 const maker block = [&](const kernel_table &tier, graph form) {
-                    return into_new_map(nn::patch_embed(tier, form, w, gelu), 2 * channels);
+                    return in_a_stage(packed<parts::patch_embed>(tier, form, w, config));
                 };
                 for_each_batch(channels, [&](const maps<double> &x) { expect_block(block, x, forward(x, w, gelu)); });
             }
@@ -252,11 +263,11 @@ TEST_F(blocks, patch_embed) {
 fastvit::stage_architecture stage_of(index_type channels) { return {.blocks = 1, .channels = channels, .hidden = 3 * channels}; }
 
 TEST_F(blocks, rep_mixer_block) {
-    for (const index_type channels : channel_counts) {
-        const auto w = random_weights<weights::rep_mixer_block>(random, 1, stage_of(channels));
-        expect_block_of([&](const kernel_table &tier, graph form) { return in_place(nn::rep_mixer_block(tier, form, w)); }, w,
-                        channels);
-    }
+    for (const index_type channels : channel_counts) expect_part<parts::rep_mixer_block>(stage_of(channels), channels);
+}
+
+TEST_F(blocks, pooling_block) {
+    for (const index_type channels : channel_counts) expect_part<parts::pooling_block>(stage_of(channels), channels);
 }
 
 TEST_F(blocks, attention_block) {
@@ -264,36 +275,33 @@ TEST_F(blocks, attention_block) {
         for (const auto norm : {fastvit::attention_norm::batch_norm, fastvit::attention_norm::layer_norm}) {
             fastvit::stage_architecture stage = stage_of(channels);
             stage.norm = norm;
-            const auto w = random_weights<weights::attention_block>(random, 1, stage);
-            expect_block_of([&](const kernel_table &tier, graph form) { return in_place(nn::attention_block(tier, form, w)); }, w,
-                            channels);
+            expect_part<parts::attention_block>(stage, channels);
         }
     }
 }
 
 TEST_F(blocks, position) {
-    for (const index_type channels : channel_counts) {
-        const auto w = random_weights<weights::position>(random, 1, channels);
-        expect_block_of([&](const kernel_table &tier, graph form) { return into_new_map(nn::position(tier, form, w), channels); },
-                        w, channels);
-    }
+    for (const index_type channels : channel_counts) expect_part<parts::position>({channels}, channels);
 }
 
 TEST_F(blocks, head_conv) {
     for (const index_type channels : channel_counts) {
-        const auto w = random_weights<weights::head_conv>(random, 1, net_of(channels));
-        // The network's last stage is the second.
-        expect_block_of(
-            [&](const kernel_table &tier, graph form) { return into_new_map(nn::head_conv(tier, form, w), 4 * channels); }, w,
-            2 * channels);
+        const parts::head_conv::config config{2 * channels, 4 * channels};
+        const auto w = random_part<parts::head_conv>(random, 1, config);
+        const maker block = [&](const kernel_table &tier, graph form) {
+            return into_new_map(packed<parts::head_conv>(tier, form, w, config), with_channels(config.out));
+        };
+        for_each_batch(config.in, [&](const maps<double> &x) { expect_block(block, x, gelu_of(forward(x, w))); });
     }
 }
 
 TEST_F(blocks, conv_ffn) {
     for (const index_type channels : channel_counts) {
-        const auto w = random_weights<weights::rep_mixer_block>(random, 1, stage_of(channels));
+        const auto w = random_part<parts::rep_mixer_block>(random, 1, stage_of(channels));
         const maker block = [&](const kernel_table &tier, graph form) {
-            return into_new_map(nn::conv_ffn(tier, form, w.ffn, w.layer_scale), channels);
+            auto weights = w;
+            if (form == graph::folded) parts::conv_ffn::fold(weights.ffn, weights.layer_scale);
+            return into_new_map(parts::conv_ffn(tier, weights.ffn, weights.layer_scale), with_channels(channels));
         };
         for_each_batch(channels,
                        [&](const maps<double> &x) { expect_block(block, x, add_scaled(x, w.layer_scale, forward(x, w.ffn))); });
@@ -302,10 +310,11 @@ TEST_F(blocks, conv_ffn) {
 
 TEST_F(blocks, squeeze_excite) {
     for (const index_type channels : channel_counts) {
-        const auto w = random_weights<weights::squeeze_excite>(random, 1, channels, std::max<index_type>(1, channels / 16));
+        const auto w =
+            random_weights<parts::squeeze_excite::weights>(random, 1, channels, std::max<index_type>(1, channels / 16));
         for (const activation act : {activation::none, activation::gelu}) {
             const maker make = [&](const kernel_table &tier, graph) {
-                return [block = std::make_shared<nn::squeeze_excite>(tier, w), act](const context &c, const map &m) {
+                return [block = std::make_shared<parts::squeeze_excite>(tier, w), act](const context &c, const map &m) {
                     block->run(c, m, act);
                     return m;
                 };
@@ -322,9 +331,12 @@ TEST_F(blocks, squeeze_excite) {
 TEST_F(blocks, dense_convolutions) {
     for (const index_type kernel : {1, 3, 5}) {
         for (const index_type stride : {1, 2}) {
-            const weights::conv_shape dims{.in = 5, .out = 24, .kernel = kernel, .stride = stride};
-            const auto w = random_weights<weights::conv>(random, 1, dims);
-            const maker block = [&](const kernel_table &tier, graph) { return into_new_map(nn::conv(tier, dims, w), dims.out); };
+            const reparam::conv_shape dims{.in = 5, .out = 24, .kernel = kernel, .stride = stride};
+            const auto w = random_weights<reparam::conv>(random, 1, dims);
+            const maker block = [&](const kernel_table &tier, graph) {
+                return into_new_map(parts::convolution(tier, dims, w.kernel, w.bias),
+                                    [dims](const runtime::extent &in) { return parts::output_extent(dims, in); });
+            };
             for_each_batch(dims.in, [&](const maps<double> &x) {
                 expect_block(block, x, forward(x, dims, w), {.halo = kernel / 2, .padded = false});
             });
@@ -335,12 +347,13 @@ TEST_F(blocks, dense_convolutions) {
 // Pooling and the classifier, for more images than one matrix product takes.
 TEST_F(blocks, mean_and_linear) {
     constexpr index_type channels = 76, classes = 100;
-    const auto w = random_weights<weights::linear>(random, 1, channels, classes);
+    const parts::linear::config config{channels, classes, fastvit::linear_form::biased};
+    const auto w = random_part<parts::linear>(random, 1, config);
     const maker make = [&](const kernel_table &tier, graph) {
-        return [block = std::make_shared<nn::linear>(tier, w)](const context &c, const map &m) {
+        return [block = std::make_shared<parts::linear>(tier, w, config)](const context &c, const map &m) {
             const map out = c.take_map({m.size.images, 1, 1, classes}, 0, block->out_row());
             float *const mean = c.memory.take(m.size.images * m.channels());
-            nn::run_mean(c, m, mean, m.channels());
+            parts::run_mean(c, m, mean, m.channels());
             block->run(c, mean, m.channels(), out.origin, m.size.images);
             return out;
         };
@@ -350,7 +363,7 @@ TEST_F(blocks, mean_and_linear) {
         maps<double> expected(s.images, classes, 1, 1);
         for (index_type n = 0; n < s.images; ++n) {
             const auto logits =
-                reference::linear(mean(x, n), reference::values_of<double>(w.weight), reference::values_of<double>(w.bias));
+                reference::linear(mean(x, n), reference::values_of<double>(w.kernel), reference::values_of<double>(w.bias));
             std::copy(logits.begin(), logits.end(), &expected(n, 0, 0, 0));
         }
         expect_block(make, x, expected);
@@ -363,11 +376,11 @@ TEST_F(blocks, batches_come_in_and_go_out_as_nchw) {
         std::vector<float> back(nchw.size());
         const runnable run = [&](const context &c, const map &m) {
             const map imported = c.take_map(m.size, 1);
-            if (!c.planning()) // import_nchw leaves the padding alone: its map has none in the network
+            if (!c.planning()) // import_images leaves the padding alone: its map has none in the network
                 for_each_pixel_and_halo(
                     imported, [&](index_type n, index_type y, index_type i) { std::fill_n(imported.at(n, y, i), 32, 0.0F); });
-            nn::import_nchw(c, nchw.data(), imported);
-            nn::export_nchw(c, imported, back.data());
+            runtime::import_images(c, runtime::image_source::planes(nchw.data()), imported);
+            runtime::export_nchw(c, imported, back.data());
             return imported;
         };
         expect_block([&](const kernel_table &, graph) { return run; }, x, x);
@@ -377,28 +390,33 @@ TEST_F(blocks, batches_come_in_and_go_out_as_nchw) {
 
 // A block that is folded in the checkpoint runs folded in either graph.
 TEST_F(blocks, folded_weights_run_in_either_graph) {
-    auto mixer = random_weights<weights::rep_mixer_block>(random, 1, stage_of(24));
-    fastvit::reparam::fold_part(mixer);
-    expect_block_of([&](const kernel_table &tier, graph form) { return in_place(nn::rep_mixer_block(tier, form, mixer)); }, mixer,
-                    24);
-    auto stem = random_weights<weights::stem>(random, 1, net_of(24));
-    fastvit::reparam::fold_part(stem.convs[1]); // the others not
-    expect_block_of([&](const kernel_table &tier, graph form) { return from_nchw(nn::stem(tier, form, stem), 24); }, stem, 3);
+    const auto stage = stage_of(24);
+    auto mixer = random_part<parts::rep_mixer_block>(random, 1, stage);
+    parts::rep_mixer_block::reparameterize(mixer);
+    expect_block_of([&](const kernel_table &tier,
+                        graph form) { return in_a_stage(packed<parts::rep_mixer_block>(tier, form, mixer, stage)); },
+                    mixer, 24);
+    const parts::stem::config config{3, 24, true};
+    auto stem = random_part<parts::stem>(random, 1, config);
+    parts::reparameterize(stem.convs[1]); // the others not
+    expect_block_of(
+        [&](const kernel_table &tier, graph form) { return from_images(packed<parts::stem>(tier, form, stem, config), config); },
+        stem, 3);
 }
 
 // Every pixel of a map is in exactly one tile, and no tile has more pixels than a kernel takes or than was planned for.
 TEST(tiling, covers_every_pixel_once) {
-    for (const nn::extent &e :
-         {nn::extent{1, 1, 1, 8}, {2, 3, 5, 8}, {1, 33, 17, 8}, {1, 8, 8, 8}, {3, 1, 300, 8}, {1, 64, 1, 8}})
+    for (const runtime::extent &e :
+         {runtime::extent{1, 1, 1, 8}, {2, 3, 5, 8}, {1, 33, 17, 8}, {1, 8, 8, 8}, {3, 1, 300, 8}, {1, 64, 1, 8}})
         for (const index_type target : {0, 1, 7, 48, 100, 256, 1000})
             for (const int workers : {1, 2, 3, 16}) {
                 SCOPED_TRACE(testing::Message() << e.images << " x " << e.height << " x " << e.width << ", target " << target
                                                 << ", " << workers << " workers");
-                const nn::tiling tiles(e, target, workers);
+                const runtime::tiling tiles(e, target, workers);
                 std::vector<int> covered(e.pixels());
                 index_type most = 0;
                 for (index_type i = 0; i < tiles.count(); ++i) {
-                    const nn::tile t = tiles[i];
+                    const runtime::tile t = tiles[i];
                     most = std::max(most, t.pixels());
                     for (index_type p = 0; p < t.pixels(); ++p)
                         ++covered.at((t.image * e.height + t.y + p / t.columns) * e.width + t.x + p % t.columns);
@@ -413,7 +431,7 @@ TEST(tiling, covers_every_pixel_once) {
 TEST(tiling, shares_evenly) {
     for (const index_type side : {8, 16, 32, 64})
         for (const index_type target : {38, 48, 64, 96}) {
-            const nn::tiling tiles({1, side, side, 8}, target, 2);
+            const runtime::tiling tiles({1, side, side, 8}, target, 2);
             index_type work[2] = {};
             for (index_type i = 0; i < tiles.count(); ++i) work[work[1] < work[0]] += tiles[i].pixels();
             EXPECT_LE(std::abs(work[0] - work[1]), side) << side << " x " << side << ", target " << target;

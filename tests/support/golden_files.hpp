@@ -34,12 +34,12 @@ inline const std::filesystem::path data = FASTVIT_TEST_DATA;
 inline constexpr double tolerance = 2e-5;
 
 /// All that this network can give.
-inline fastvit::output everything(const fastvit::architecture &net) {
-    using fastvit::output;
-    output all = output::embedding | output::stem | output::stages;
-    if (net.head_channels > 0) all = all | output::final_conv;
-    if (net.classes > 0) all = all | output::logits;
-    if (net.fork_features) all = all | output::fork_features;
+inline fastvit::output_kind everything(const fastvit::architecture &net) {
+    using fastvit::output_kind;
+    output_kind all = output_kind::embedding | output_kind::stem | output_kind::stages;
+    if (net.head_channels > 0) all = all | output_kind::final_conv;
+    if (net.classes > 0) all = all | output_kind::logits;
+    if (net.fork_features) all = all | output_kind::fork_features;
     return all;
 }
 

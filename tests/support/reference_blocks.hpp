@@ -1,48 +1,47 @@
 // SPDX-License-Identifier: MIT
-// What each block of the network computes with a checkpoint's weights, in plain loops: forward(x, weights) for every struct of
-// weights.hpp, by the train-time graph where the weights are in that form and by the one convolution where they are folded. And
-// random weights.
+// What each part of the network computes with a checkpoint's weights, in plain loops: forward(x, weights), by the train-time
+// graph where the weights are in that form and by the one convolution where they are folded. And random weights.
 #pragma once
 
-#include "fastvit/parts/weights.hpp"
+#include "fastvit/parts/list.hpp"
 
 #include "support/reference.hpp"
 
 #include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 
 namespace reference {
 
-namespace weights = fastvit::weights;
+namespace parts = fastvit::parts;
+namespace reparam = fastvit::reparam;
 
 template <class T> std::vector<T> values_of(const fastvit::tensor<float> &t) { return {t.span().begin(), t.span().end()}; }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::batch_norm &w) {
+template <class T> maps<T> forward(const maps<T> &x, const reparam::batch_norm &w) {
     return batch_norm(x, values_of<T>(w.weight), values_of<T>(w.bias), values_of<T>(w.running_mean), values_of<T>(w.running_var),
-                      static_cast<T>(weights::batch_norm::epsilon));
+                      static_cast<T>(reparam::batch_norm::epsilon));
 }
 
 template <class T>
-maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const fastvit::tensor<float> &kernel,
+maps<T> forward(const maps<T> &x, const reparam::conv_shape &dims, const fastvit::tensor<float> &kernel,
                 const fastvit::tensor<float> &bias = {}) {
     return conv(x, values_of<T>(kernel), values_of<T>(bias),
                 {.out = dims.out, .kernel = dims.kernel, .stride = dims.stride, .groups = dims.depthwise ? dims.in : 1});
 }
-template <class T> maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const weights::conv &w) {
+template <class T> maps<T> forward(const maps<T> &x, const reparam::conv_shape &dims, const reparam::conv &w) {
     return forward(x, dims, w.kernel, w.bias);
 }
-template <class T> maps<T> forward(const maps<T> &x, const weights::conv_shape &dims, const weights::conv_bn &w) {
+template <class T> maps<T> forward(const maps<T> &x, const reparam::conv_shape &dims, const reparam::conv_bn &w) {
     return forward(forward(x, dims, w.kernel), w.bn);
 }
 
 /// A pointwise convolution with bias.
-template <class T> maps<T> forward(const maps<T> &x, const weights::conv &w) {
+template <class T> maps<T> forward(const maps<T> &x, const reparam::conv &w) {
     return forward(x, {.in = x.channels, .out = w.kernel.dim(0)}, w);
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::squeeze_excite &w) {
+template <class T> maps<T> forward(const maps<T> &x, const parts::squeeze_excite::weights &w) {
     return squeeze_excite(x, values_of<T>(w.reduce.kernel), values_of<T>(w.reduce.bias), values_of<T>(w.expand.kernel),
                           values_of<T>(w.expand.bias));
 }
@@ -50,43 +49,39 @@ template <class T> maps<T> forward(const maps<T> &x, const weights::squeeze_exci
 template <class T> maps<T> gelu_of(const maps<T> &x) { return apply(x, gelu<T>); }
 
 /// The sum of the branches, or the one convolution.
-template <class T> maps<T> forward_branches(const maps<T> &x, const weights::mobile_one &w) {
+template <class T> maps<T> forward_branches(const maps<T> &x, const parts::mobile_one::weights &w) {
     if (w.folded) return forward(x, w.dims, *w.folded);
-    weights::conv_shape point = w.dims;
-    point.kernel = 1;
     maps<T> sum = forward(x, w.dims, w.convs.at(0));
     for (std::size_t i = 1; i < w.convs.size(); ++i) sum = add(sum, forward(x, w.dims, w.convs[i]));
-    if (w.scale) sum = add(sum, forward(x, point, *w.scale));
+    if (w.scale) sum = add(sum, forward(x, w.dims.with_kernel(1), *w.scale));
     if (w.identity) sum = add(sum, forward(x, *w.identity));
     return sum;
 }
-template <class T> maps<T> forward_branches(const maps<T> &x, const weights::large_kernel &w) {
+template <class T> maps<T> forward_branches(const maps<T> &x, const parts::large_kernel::weights &w) {
     if (w.folded) return forward(x, w.dims, *w.folded);
-    weights::conv_shape three = w.dims;
-    three.kernel = 3;
-    return add(forward(x, w.dims, w.large.value()), forward(x, three, w.small.value()));
+    return add(forward(x, w.dims, w.large.value()), forward(x, w.dims.with_kernel(3), w.small.value()));
 }
 
 /// MobileOne block or large kernel: squeeze and excite of the branches' sum, before the activation.
 template <class T, class W>
-requires requires(const W &w) { w.attention; }
+requires requires(const W &w) { w.gate; }
 maps<T> forward(const maps<T> &x, const W &w) {
     const maps<T> sum = forward_branches(x, w);
-    return w.attention ? forward(sum, *w.attention) : sum;
+    return w.gate ? forward(sum, *w.gate) : sum;
 }
 
-template <class T> maps<T> forward(maps<T> x, const weights::stem &w) {
-    for (const weights::mobile_one &conv : w.convs) x = gelu_of(forward(x, conv));
+template <class T> maps<T> forward(maps<T> x, const parts::stem::weights &w) {
+    for (const parts::mobile_one::weights &conv : w.convs) x = gelu_of(forward(x, conv));
     return x;
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::patch_embed &w, bool large_kernel_gelu) {
+template <class T> maps<T> forward(const maps<T> &x, const parts::patch_embed::weights &w, bool large_kernel_gelu) {
     const maps<T> spatial = forward(x, w.spatial);
     return gelu_of(forward(large_kernel_gelu ? gelu_of(spatial) : spatial, w.pointwise));
 }
 
 /// x + layer_scale * (mixer(x) - norm(x)).
-template <class T> maps<T> forward(const maps<T> &x, const weights::rep_mixer &w) {
+template <class T> maps<T> forward(const maps<T> &x, const parts::rep_mixer::weights &w) {
     if (w.folded) return forward(x, {.in = w.channels, .out = w.channels, .kernel = 3, .depthwise = true}, *w.folded);
     const maps<T> mixed = forward(x, w.mixer), normed = forward(x, w.norm);
     const std::vector<T> scale = values_of<T>(w.layer_scale);
@@ -96,25 +91,27 @@ template <class T> maps<T> forward(const maps<T> &x, const weights::rep_mixer &w
 }
 
 /// fc2(GELU(fc1(BN(depthwise 7 x 7)))).
-template <class T> maps<T> forward(const maps<T> &x, const weights::conv_ffn &w) {
-    const weights::conv_shape dims{.in = x.channels, .out = x.channels, .kernel = 7, .depthwise = true};
-    return forward(gelu_of(forward(forward(x, dims, w.spatial), w.fc1)), w.fc2);
+template <class T> maps<T> forward(const maps<T> &x, const parts::conv_ffn::weights &w) {
+    const reparam::conv_shape dims = reparam::depthwise_shape(x.channels, 7);
+    const maps<T> spatial = w.folded ? forward(x, dims, *w.folded) : forward(x, dims, w.spatial);
+    return forward(gelu_of(forward(spatial, w.fc1)), w.fc2);
 }
 
-template <class T> maps<T> add_scaled(const maps<T> &x, const fastvit::tensor<float> &scale, const maps<T> &y) {
-    return add(x, scale_channels(y, values_of<T>(scale)));
+/// x + scale * y; without a scale, which is folded then, x + y.
+template <class T> maps<T> add_scaled(const maps<T> &x, const std::optional<fastvit::tensor<float>> &scale, const maps<T> &y) {
+    return add(x, scale ? scale_channels(y, values_of<T>(*scale)) : y);
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::rep_mixer_block &w) {
+template <class T> maps<T> forward(const maps<T> &x, const parts::rep_mixer_block::weights &w) {
     const maps<T> t = forward(x, w.mixer);
     return add_scaled(t, w.layer_scale, forward(t, w.ffn));
 }
 
 /// Heads of 32 channels over the pixels of each image: proj(softmax(q k^T / sqrt(32)) v).
-template <class T> maps<T> forward(const maps<T> &x, const weights::self_attention &w) {
+template <class T> maps<T> self_attention(const maps<T> &x, const reparam::conv &qkv_weights, const reparam::conv &proj) {
     constexpr index_type head = 32;
     const index_type channels = x.channels, tokens = x.height * x.width;
-    const maps<T> qkv = forward(x, {.in = channels, .out = 3 * channels}, w.qkv);
+    const maps<T> qkv = forward(x, {.in = channels, .out = 3 * channels}, qkv_weights);
     maps<T> mixed(x.images, channels, x.height, x.width);
     for (index_type n = 0; n < x.images; ++n) {
         for (index_type first = 0; first < channels; first += head) {
@@ -135,28 +132,46 @@ template <class T> maps<T> forward(const maps<T> &x, const weights::self_attenti
             }
         }
     }
-    return forward(mixed, w.proj);
+    return forward(mixed, proj);
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::layer_norm &w) {
-    return layer_norm(x, values_of<T>(w.weight), values_of<T>(w.bias), static_cast<T>(weights::layer_norm::epsilon));
+template <class T> maps<T> forward(const maps<T> &x, const reparam::layer_norm &w) {
+    return layer_norm(x, values_of<T>(w.weight), values_of<T>(w.bias), static_cast<T>(reparam::layer_norm::epsilon));
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::attention_block &w) {
-    const maps<T> normed = std::visit([&](const auto &norm) { return forward(x, norm); }, w.norm);
-    const maps<T> t = add_scaled(x, w.layer_scale_1, forward(normed, w.mixer));
+template <class T> maps<T> forward(const maps<T> &x, const parts::attention_block::weights &w) {
+    const maps<T> normed = w.batch_norm ? forward(x, *w.batch_norm) : w.layer_norm ? forward(x, *w.layer_norm) : x;
+    const maps<T> t = add_scaled(x, w.layer_scale_1, self_attention(normed, w.qkv, w.proj));
     return add_scaled(t, w.layer_scale_2, forward(t, w.ffn));
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::position &w) {
-    const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
+/// The mean of the 3 x 3 pixels around each, of those inside the map (AvgPool2d with count_include_pad=False).
+template <class T> maps<T> mean_of_neighbours(const maps<T> &x) {
+    return map_like(x, [&](index_type n, index_type c, index_type i, index_type j) {
+        T sum = 0, count = 0;
+        for (index_type y = std::max<index_type>(0, i - 1); y <= std::min(x.height - 1, i + 1); ++y)
+            for (index_type k = std::max<index_type>(0, j - 1); k <= std::min(x.width - 1, j + 1); ++k)
+                sum += x(n, c, y, k), ++count;
+        return sum / count;
+    });
+}
+
+/// x + layer_scale_1 * (mean(norm(x)) - norm(x)), and the ConvFFN. Of unfolded weights.
+template <class T> maps<T> forward(const maps<T> &x, const parts::pooling_block::weights &w) {
+    const maps<T> normed = forward(x, w.norm.value()), mean = mean_of_neighbours(normed);
+    const maps<T> mixed = map_like(
+        x, [&](index_type n, index_type c, index_type i, index_type j) { return mean(n, c, i, j) - normed(n, c, i, j); });
+    const maps<T> t = add_scaled(x, w.layer_scale_1, mixed);
+    return add_scaled(t, w.layer_scale_2, forward(t, w.ffn));
+}
+
+template <class T> maps<T> forward(const maps<T> &x, const parts::position::weights &w) {
+    const reparam::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
     return w.folded ? forward(x, dims, *w.folded) : add(x, forward(x, dims, w.encoding.value()));
 }
 
-template <class T> maps<T> forward(const maps<T> &x, const weights::head_conv &w) { return gelu_of(forward(x, w.conv)); }
-
 /// Fills weights that are described to it: the train-time form, of a size that keeps activations near 1.
-class random_archive final : public weights::archive {
+class random_archive final : public parts::archive {
   public:
     /// `branches`: of each MobileOne block.
     explicit random_archive(random_source &random, index_type branches = 1) : random_(random), branches_(branches) {}
@@ -173,7 +188,7 @@ class random_archive final : public weights::archive {
     }
     void variance(std::string_view, fastvit::tensor<float> &t, const fastvit::shape &dims) override { fill(t, dims, 0.25F, 2); }
     void counter(std::string_view) override {}
-    bool folded(const std::optional<weights::conv> &) const override { return false; }
+    bool folded(const std::optional<reparam::conv> &) const override { return false; }
     // Asked of conv_kxk.1, conv_kxk.2, ...
     bool present(std::string_view name, bool) const override {
         return std::stol(std::string(name.substr(name.rfind('.') + 1))) < branches_;
@@ -194,11 +209,20 @@ class random_archive final : public weights::archive {
     index_type branches_;
 };
 
-/// Random weights of one block: `extent` is what describe() takes behind them.
+/// Random weights of a layer or of what a part is made of: `extent` is what describe() takes behind them.
 template <class W, class... Extent> W random_weights(random_source &random, index_type branches, const Extent &...extent) {
     W w;
     random_archive archive(random, branches);
     describe(archive, w, extent...);
+    return w;
+}
+
+/// Random weights of a part.
+template <class Part>
+typename Part::weights random_part(random_source &random, index_type branches, const typename Part::config &config) {
+    typename Part::weights w;
+    random_archive archive(random, branches);
+    Part::describe(archive, w, config);
     return w;
 }
 

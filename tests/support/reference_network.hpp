@@ -5,7 +5,6 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/parts/weights.hpp"
 #include "fastvit/tensor.hpp"
 
 #include "support/reference_blocks.hpp"
@@ -34,28 +33,29 @@ inline std::map<std::string, maps<double>> run_network(const fastvit::checkpoint
         }
         return rows;
     };
-    int stage = 0, fork_features = 0;
+    int fork_features = 0;
     fastvit::loading::state_dict dict(parameters);
     fastvit::loading::reader reader(dict);
-    weights::for_each_part(reader, net, [&]<class Part>(const Part &part, const auto &) {
-        if constexpr (std::is_same_v<Part, weights::linear>) {
-            out.emplace("logits", pooled(net.classes, [&](const std::vector<double> &row) {
-                            return linear(row, values_of<double>(part.weight), values_of<double>(part.bias));
-                        }));
-        } else if constexpr (std::is_same_v<Part, weights::patch_embed>) {
-            x = forward(x, part, net.large_kernel_gelu);
-            ++stage;
-        } else if constexpr (std::is_same_v<Part, weights::batch_norm>) {
-            out.emplace("out" + std::to_string(fork_features++), forward(x, part));
-        } else {
-            x = forward(x, part);
-            // A stage's last block has the last word.
-            out.insert_or_assign(std::is_same_v<Part, weights::stem>        ? "stem"
-                                 : std::is_same_v<Part, weights::head_conv> ? "final_conv"
-                                                                            : "stage" + std::to_string(stage),
-                                 x);
-        }
-    });
+    fastvit::loading::for_each_read_part(
+        reader, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, const typename Part::weights &w) {
+            if constexpr (std::is_same_v<Part, parts::linear>) {
+                out.emplace("logits", pooled(c.out, [&](const std::vector<double> &row) {
+                                return linear(row, values_of<double>(w.kernel), values_of<double>(w.bias));
+                            }));
+            } else if constexpr (std::is_same_v<Part, parts::fork_norm>) {
+                out.emplace("out" + std::to_string(fork_features++), forward(x, w));
+            } else if constexpr (std::is_same_v<Part, parts::head_conv>) {
+                x = gelu_of(forward(x, w));
+                out.emplace("final_conv", x);
+            } else {
+                if constexpr (std::is_same_v<Part, parts::patch_embed>)
+                    x = forward(x, w, c.gelu);
+                else
+                    x = forward(x, w);
+                // A stage's last block has the last word.
+                out.insert_or_assign(p.stage < 0 ? "stem" : "stage" + std::to_string(p.stage), x);
+            }
+        });
     out.emplace("embedding", pooled(x.channels, [](const std::vector<double> &row) { return row; }));
     return out;
 }

@@ -2,8 +2,8 @@
 // Small networks with seeded parameters, and the files that training scripts make of them.
 #pragma once
 
-#include "fastvit/checkpoint/fold.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"
@@ -52,7 +52,7 @@ inline file_of_tensors joined(std::initializer_list<file_of_tensors> files) {
 /// All results, one after the other.
 inline std::vector<float> results_of(const fastvit::model &net) {
     fastvit::workspace space;
-    const fastvit::outputs &out = net.forward(seeded_input({1, 3, 40, 56}), space, everything(net.net()));
+    const fastvit::outputs &out = net.forward(seeded_input({1, 3, 40, 56}), space, everything(net.architecture()));
     std::vector<float> all;
     const auto add = [&](fastvit::tensor_view<const float> t) { all.insert(all.end(), t.span().begin(), t.span().end()); };
     for (const auto &t : {out.stem, out.final_conv, out.embedding, out.logits}) add(t);
@@ -76,8 +76,8 @@ inline void expect_network(const fastvit::checkpoint &source, const file_of_tens
                            const fastvit::model_options &options = {}) {
     for (const fastvit::graph form : {fastvit::graph::folded, fastvit::graph::train_time}) {
         fastvit::model_options with_form = options;
-        with_form.form = form;
-        EXPECT_LE(distance_between(results_of(fastvit::model(source, with_form)), results_of(expected.load({.form = form}))),
+        with_form.graph = form;
+        EXPECT_LE(distance_between(results_of(fastvit::model(source, with_form)), results_of(expected.load({.graph = form}))),
                   1e-6);
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What weights::describe() is given: an archive that reads a checkpoint, and one that lists names and shapes.
+// What the parts' describe() is given: an archive that reads a checkpoint, and one that lists names and shapes.
 #pragma once
 
+#include "fastvit/base/is_finite.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
-#include "fastvit/parts/weights.hpp"
+#include "fastvit/parts/list.hpp"
 
 #include <cmath>
 #include <string>
@@ -15,7 +16,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 /// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. A block is
 /// folded if its folded convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the
 /// name as the file spells it.
-class reader final : public weights::archive {
+class reader final : public parts::archive {
   public:
     explicit reader(state_dict &dict) : dict_(dict) {}
 
@@ -41,7 +42,7 @@ class reader final : public weights::archive {
     void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
         tensor(leaf, out, dims);
         for (const float v : out.span())
-            if (!(v >= 0) || !std::isfinite(v))
+            if (!(v >= 0) || !is_finite(v))
                 throw error(error_kind::bad_value, {.problem = "a variance",
                                                     .expected = "a finite number, not negative",
                                                     .found = std::to_string(v),
@@ -50,7 +51,7 @@ class reader final : public weights::archive {
     }
 
     void counter(std::string_view leaf) override { dict_.use(full(leaf)); }
-    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool folded(const std::optional<reparam::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
     bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
     /// checkpoint::drop_pages() of the tensors that were read since the last call.
@@ -61,6 +62,16 @@ class reader final : public weights::archive {
     std::vector<const io::stored_tensor *> read_;
 };
 
+/// Calls visit.operator()<Part>(place, config, weights) with the weights of each part of the network, one part at a time, so that
+/// those of one are in memory.
+template <class Visitor> void for_each_read_part(reader &read, const architecture &net, Visitor &&visit) {
+    parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
+        typename Part::weights w;
+        Part::describe(read.in(p.name), w, c);
+        visit.template operator()<Part>(p, c, w);
+    });
+}
+
 /// A tensor that a network has.
 struct listed_tensor {
     std::string name; ///< canonical
@@ -69,7 +80,7 @@ struct listed_tensor {
 };
 
 /// Lists the tensors of the parts it describes.
-class lister final : public weights::archive {
+class lister final : public parts::archive {
   public:
     /// The names of a network without weights, in the form given.
     explicit lister(bool folded) : without_weights_(true), folded_(folded) {}
@@ -80,7 +91,7 @@ class lister final : public weights::archive {
         list_.push_back({full(leaf), dims, without_weights_ ? nullptr : &values});
     }
     void counter(std::string_view leaf) override { list_.push_back({full(leaf), shape{}, nullptr}); }
-    bool folded(const std::optional<weights::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }
+    bool folded(const std::optional<reparam::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }
     bool present(std::string_view, bool held) const override { return !without_weights_ && held; }
 
     const std::vector<listed_tensor> &list() const noexcept { return list_; }
@@ -94,7 +105,10 @@ class lister final : public weights::archive {
 /// Every tensor of a network in one form, num_batches_tracked included, in the order in which the network runs.
 inline std::vector<listed_tensor> tensors_of(const architecture &net, bool folded) {
     lister list(folded);
-    weights::for_each_part(list, net, [](const auto &, const auto &) {});
+    parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
+        typename Part::weights w;
+        Part::describe(list.in(p.name), w, c);
+    });
     return list.list();
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/checkpoint/spelling.hpp"
 #include "fastvit/checkpoint/wrapped_names.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/tensor.hpp"
@@ -21,14 +22,6 @@
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
-
-/// How a checkpoint names the network's tensors.
-enum class spelling : unsigned char {
-    timm, ///< `stages.0.blocks.0.token_mixer.mixer.identity.weight`
-    apple ///< `network.0.0.token_mixer.mixer.rbr_skip.weight`
-};
-
-constexpr std::string_view to_string(spelling s) noexcept { return s == spelling::timm ? "timm" : "apple"; }
 
 /// What recognising needs to know of a tensor.
 struct tensor_outline {

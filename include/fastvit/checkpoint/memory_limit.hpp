@@ -6,7 +6,7 @@
 #include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
 #include "fastvit/kernels/channels.hpp"
-#include "fastvit/parts/weights.hpp"
+#include "fastvit/parts/list.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
 /// Adds up what the tensors of the parts it describes will take. A tensor that is not there, or of another shape or kind, takes
 /// nothing: reading ends there.
-class memory_counter final : public weights::archive {
+class memory_counter final : public parts::archive {
   public:
     explicit memory_counter(const state_dict &dict) : dict_(dict) {}
 
@@ -38,19 +38,20 @@ class memory_counter final : public weights::archive {
         largest = std::max(largest, dims.count());
     }
     void counter(std::string_view) override {}
-    bool folded(const std::optional<weights::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
+    bool folded(const std::optional<reparam::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
     bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
+    /// Where a depthwise convolution has several outputs for each input, not the outputs are padded but the inputs.
+    void depthwise(const reparam::conv_shape &dims) override {
+        packed_ += in_bytes((kernels::padded_channels(dims.in) - dims.in) * dims.multiplier() * (dims.taps() + 1));
+    }
+
     /// The tensors since the last call belong together, those of a Part: while they are packed, all of them are there as the file
-    /// has them and as float32. A convolution is folded in double, two at a time, but of a block's matrices each is only scaled,
-    /// into a copy.
+    /// has them and as float32, and what folding the largest takes. A convolution is folded in double, two at a time.
     template <class Part> void end_part() {
-        constexpr bool block = std::is_same_v<Part, weights::rep_mixer_block> || std::is_same_v<Part, weights::attention_block>;
-        constexpr bool folds = !std::is_same_v<Part, weights::linear>; // of many classes, it may be most of the network
-        constexpr std::uint64_t doubles = 2 * sizeof(double);
-        const std::uint64_t folding = std::max(static_cast<std::uint64_t>(largest_window_) * doubles,
-                                               static_cast<std::uint64_t>(largest_matrix_) * (block ? sizeof(float) : doubles));
-        temporary_ = std::max(temporary_, part_ + (folds ? folding : 0));
+        const std::uint64_t folding = std::max(static_cast<std::uint64_t>(largest_window_) * 2 * sizeof(double),
+                                               static_cast<std::uint64_t>(largest_matrix_) * Part::fold_bytes);
+        temporary_ = std::max(temporary_, part_ + folding);
         part_ = 0;
         largest_window_ = largest_matrix_ = 0;
     }
@@ -74,25 +75,16 @@ constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (
 /// beyond the estimate (MA36 in 16 bits, glibc).
 inline constexpr std::uint64_t allocator_slack = std::uint64_t{32} << 20;
 
-/// Bytes of padding that memory_counter does not see: where a depthwise convolution has several outputs for each input, not the
-/// outputs are padded but the inputs.
-inline std::uint64_t input_padding(const architecture &net) {
-    const auto bytes = [](index_type in, index_type out, index_type kernel) {
-        return static_cast<std::uint64_t>((kernels::padded_channels(in) - in) * (out / in) * (kernel * kernel + 1)) *
-               sizeof(float);
-    };
-    std::uint64_t total = 0;
-    for (std::size_t s = 1; s < net.stages.size(); ++s) total += bytes(net.stages[s - 1].channels, net.stages[s].channels, 7);
-    if (net.head_channels > 0) total += bytes(net.stages.back().channels, net.head_channels, 3);
-    return total;
-}
-
 /// Bytes that making a model of these tensors takes, but for allocator_slack.
 inline std::uint64_t memory_needed(const state_dict &dict, const architecture &net) {
     memory_counter count(dict);
-    weights::for_each_part(count, net, [&]<class Part>(const Part &, const auto &) { count.end_part<Part>(); });
+    parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
+        typename Part::weights w;
+        Part::describe(count.in(p.name), w, c);
+        count.template end_part<Part>();
+    });
     constexpr std::uint64_t list_entry = 512; // a tensor's name in two spellings, and where it is
-    return count.total() + input_padding(net) + list_entry * dict.source().tensors().size();
+    return count.total() + list_entry * dict.source().tensors().size();
 }
 
 /// Throws `unsupported` for a network whose weights would take more than most_memory(). Networks of a usual width take little

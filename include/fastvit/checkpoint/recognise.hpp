@@ -5,6 +5,7 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
 #include "fastvit/kernels/attention/contract.hpp"
+#include "fastvit/parts/list.hpp"
 
 #include <string>
 
@@ -40,16 +41,18 @@ inline stage_architecture recognise_stage(const state_dict &dict, const std::str
     stage.hidden = dimension(dict, block + "mlp.fc1.weight", 4, 0);
     stage.position = dict.any_with_prefix(name + "pos_emb.");
     stage.downsample_squeeze_excite = dict.any_with_prefix(name + "downsample.proj.0.se.");
-    if (dict.any_with_prefix(block + "token_mixer.qkv.") || dict.any_with_prefix(block + "token_mixer.proj.")) {
-        stage.mixer = token_mixer::attention;
-        if (!dict.any_with_prefix(block + "norm.running_")) stage.norm = attention_norm::layer_norm;
-        if (stage.channels % kernels::head_channels != 0)
-            throw error(error_kind::unsupported,
-                        {.problem = "channels of an attention stage",
-                         .expected = "a multiple of " + std::to_string(kernels::head_channels) + ", the channels of a head",
-                         .found = std::to_string(stage.channels),
-                         .tensor = dict.name_of(block + "token_mixer.qkv.weight")});
-    }
+    const auto has = [&](std::string_view start) { return dict.any_with_prefix(block + std::string(start)); };
+    parts::any_block(parts::blocks(), [&]<class Block>() {
+        if (!Block::recognise(has, stage)) return false;
+        stage.mixer = Block::kind;
+        return true;
+    });
+    if (stage.mixer == token_mixer::attention && stage.channels % kernels::head_channels != 0)
+        throw error(error_kind::unsupported,
+                    {.problem = "channels of an attention stage",
+                     .expected = "a multiple of " + std::to_string(kernels::head_channels) + ", the channels of a head",
+                     .found = std::to_string(stage.channels),
+                     .tensor = dict.name_of(block + "token_mixer.qkv.weight")});
     return stage;
 }
 
@@ -61,7 +64,7 @@ inline architecture recognise(const state_dict &dict) {
     architecture net;
     const bool folded_stem = dict.find("stem.0.reparam_conv.weight") != nullptr;
     net.in_channels = dimension(dict, folded_stem ? "stem.0.reparam_conv.weight" : "stem.0.conv_kxk.0.conv.weight", 4, 1);
-    // Either may be folded alone; where both are, nothing tells and nothing asks.
+    // Either may be folded alone. Where both are, the branch is gone and the answer makes no difference.
     net.stem_scale_branch = dict.any_with_prefix("stem.0.conv_scale.") || dict.any_with_prefix("stem.1.conv_scale.") ||
                             (folded_stem && dict.find("stem.1.reparam_conv.weight"));
     do {

@@ -204,36 +204,43 @@ struct source_picture {
 /// Resamples pictures. Keeps its memory from one to the next.
 class resampler {
   public:
-    /// Calls sink(y, row) for each row of the output, from the top; row: rows.output * 3 bytes, red green blue.
-    template <class Sink>
-    void run(const source_picture &picture, const axis &vertical, const axis &horizontal, const filter &f, Sink &&sink) {
+    /// Gets ready for a picture of this geometry. Allocates, but for pictures as large as before.
+    void prepare(const axis &vertical, const axis &horizontal, const filter &f) {
         rows_.build(vertical, f);
         columns_.build(horizontal, f);
-        const index_type elements = (horizontal.output * 3 + 15) / 16 * 16;
-        const index_type columns = columns_.end() - columns_.begin();
+        height_ = vertical.output;
+        width_ = horizontal.output;
         // A band brings two pairs, and the second may be one too many.
-        const index_type slots = rows_.longest() + 1;
-        const index_type slot_bytes = 2 * elements + slack;
-        grow(band_, (columns / 2 + 1) * staged_bytes + slack);
-        grow(ring_, slots * slot_bytes);
-        grow(row_, elements);
+        slots_ = rows_.longest() + 1;
+        grow(band_, (source_columns() / 2 + 1) * staged_bytes + slack);
+        grow(ring_, slots_ * slot_bytes());
+        grow(row_, elements());
         window_.resize(static_cast<std::size_t>(rows_.longest()));
-        const auto slot = [&](index_type pair) { return ring_.data() + pair % slots * slot_bytes; };
+    }
 
+    /// Resamples the picture that it was prepared for. Calls sink(y, row) for each row of the output, from the top; row: its
+    /// width
+    /// * 3 bytes, red green blue.
+    template <class Sink> void run(const source_picture &picture, Sink &&sink) {
+        const auto slot = [&](index_type pair) { return ring_.data() + pair % slots_ * slot_bytes(); };
         index_type next = 0; // the pair that the ring gets next
-        for (index_type y = 0; y < vertical.output; ++y) {
+        for (index_type y = 0; y < height_; ++y) {
             const weight_table::window window = rows_[y];
             for (; next < window.first + window.count; next += 2) {
                 stage_band(picture, next);
-                filter_rows(band_.data(), columns_, horizontal.output, slot(next), slot(next + 1));
+                filter_rows(band_.data(), columns_, width_, slot(next), slot(next + 1));
             }
             for (index_type k = 0; k < window.count; ++k) window_[static_cast<std::size_t>(k)] = slot(window.first + k);
-            filter_columns(window_.data(), window, elements, row_.data());
+            filter_columns(window_.data(), window, elements(), row_.data());
             sink(y, static_cast<const std::uint8_t *>(row_.data()));
         }
     }
 
   private:
+    index_type elements() const noexcept { return (width_ * 3 + 15) / 16 * 16; } ///< of a row, rounded up to vectors
+    index_type slot_bytes() const noexcept { return 2 * elements() + slack; }
+    index_type source_columns() const noexcept { return columns_.end() - columns_.begin(); }
+
     static void grow(std::vector<std::uint8_t> &v, index_type size) {
         if (v.size() < static_cast<std::size_t>(size)) v.resize(static_cast<std::size_t>(size));
     }
@@ -245,7 +252,7 @@ class resampler {
             const index_type y = std::min(rows_.begin() + 2 * pair + r, rows_.end() - 1);
             rows[static_cast<std::size_t>(r)] = picture.pixels + y * picture.stride + columns_.begin() * picture.channels;
         }
-        const index_type columns = columns_.end() - columns_.begin();
+        const index_type columns = source_columns();
         if (picture.channels == 1)
             stage<1>(rows, columns, band_.data());
         else if (picture.channels == 3)
@@ -255,6 +262,8 @@ class resampler {
     }
 
     weight_table rows_, columns_;
+    index_type height_ = 0, width_ = 0; ///< of the output
+    index_type slots_ = 0;              ///< of the ring, each a pair of rows
     std::vector<std::uint8_t> band_, ring_, row_;
     std::vector<const std::uint8_t *> window_;
 };

@@ -5,6 +5,7 @@
 #include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/float16.hpp"
+#include "fastvit/base/is_finite.hpp"
 #include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
@@ -108,7 +109,7 @@ inline void write_as_16_bits(platform::output_file &file, const std::string &nam
         const auto part = elements.first(std::min(elements.size(), buffer.size()));
         std::transform(part.begin(), part.end(), buffer.begin(), type == dtype::f16 ? float_to_half : float_to_bfloat16);
         for (std::size_t i = 0; i < part.size(); ++i)
-            if ((buffer[i] & 0x7fffu) == infinity && std::isfinite(part[i])) refuse_large(name, type, part[i]);
+            if ((buffer[i] & 0x7fffu) == infinity && is_finite(part[i])) refuse_large(name, type, part[i]);
         file.write(std::as_bytes(std::span(buffer).first(part.size())));
         elements = elements.subspan(part.size());
     }
@@ -145,7 +146,7 @@ inline void check_range(const stored_tensor &t, dtype type) {
     const std::vector<std::byte> elements = gather(t);
     for (std::size_t i = 0; i < elements.size(); i += sizeof(double)) {
         const auto x = load<double>(&elements[i]);
-        if (std::isfinite(x) && !std::isfinite(static_cast<float>(x))) refuse_large(t.name, type, x);
+        if (is_finite(x) && !is_finite(static_cast<float>(x))) refuse_large(t.name, type, x);
     }
 }
 

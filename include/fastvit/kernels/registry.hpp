@@ -9,22 +9,22 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
-struct kernel_table;
+struct kernel_table; // see kernels/table.hpp
 
 /// One set of kernels in this program.
 struct tier {
-    std::string_view name;       ///< what FASTVIT_ISA and model_options::isa take
-    bool supported;              ///< this machine and its operating system can run it
-    const kernel_table *kernels; ///< see kernels/table.hpp
+    std::string_view name; ///< what FASTVIT_ISA and model_options::isa take
+    bool supported;        ///< this machine and its operating system can run it
+    const kernel_table *kernels;
 };
 
 /// The tiers compiled into this program, the fastest first.
 std::span<const tier> tiers();
 
-/// The kernels named `name`; for an empty name those that the environment variable FASTVIT_ISA names; without it the fastest that
+/// The tier named `name`; for an empty name the one that the environment variable FASTVIT_ISA names; without it the fastest that
 /// this machine can run. Throws invalid_argument, with the names there are, for one that is unknown or that the machine cannot
 /// run.
-const kernel_table &select_kernels(std::string_view name = {});
+const tier &select_tier(std::string_view name = {});
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
 

@@ -27,13 +27,13 @@ FASTVIT_FUNCTION std::span<const tier> tiers() {
     return list;
 }
 
-FASTVIT_FUNCTION const kernel_table &select_kernels(std::string_view name) {
+FASTVIT_FUNCTION const tier &select_tier(std::string_view name) {
     if (name.empty())
         if (const char *const forced = std::getenv("FASTVIT_ISA")) name = forced;
     std::string usable;
     for (const tier &t : tiers()) {
         if (!t.supported) continue;
-        if (name.empty() || name == t.name) return *t.kernels;
+        if (name.empty() || name == t.name) return t;
         usable += (usable.empty() ? "" : ", ") + std::string(t.name);
     }
     throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",

@@ -2,58 +2,102 @@
 // Self-attention over the pixels of a map, and the block around it (official `MHSA`, `AttentionBlock`).
 #pragma once
 
+#include "fastvit/architecture.hpp"
+#include "fastvit/error.hpp"
 #include "fastvit/parts/conv_ffn.hpp"
+#include "fastvit/parts/layer_norm.hpp"
+#include "fastvit/parts/map_pair.hpp"
+#include "fastvit/parts/part_cost.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <numbers>
 #include <optional>
+#include <string>
+#include <vector>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+FASTVIT_STRICT_MATH_BEGIN
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 /// t = x + layer_scale_1 * attention(norm(x)); t + layer_scale_2 * ConvFFN(t).
 class attention_block {
   public:
-    attention_block(const kernels::weight_target &target, graph form, const weights::attention_block &w)
-        : channels_(w.mixer.qkv.dim(1)), ffn_(target, form, w.ffn, w.layer_scale_2) {
-        weights::conv qkv{w.mixer.qkv, tensor<float>({3 * channels_})};
-        weights::conv proj = w.mixer.proj;
-        if (const auto *layer = std::get_if<weights::layer_norm>(&w.norm)) {
-            norm_.emplace(reparam::affine{reparam::to_double(layer->weight), reparam::to_double(layer->bias)});
-            layer_norm_ = true;
-        } else if (form == graph::folded) {
-            qkv = reparam::fold_input_affine(w.mixer.qkv, reparam::to_affine(std::get<weights::batch_norm>(w.norm)));
-        } else {
-            norm_.emplace(std::get<weights::batch_norm>(w.norm));
-        }
-        if (form == graph::folded)
-            proj = reparam::fold_layer_scale(proj, w.layer_scale_1);
-        else
-            layer_scale_.emplace(w.layer_scale_1);
+    using config = stage_architecture;
+    struct weights {
+        std::optional<reparam::batch_norm> batch_norm; ///< none where it is folded
+        std::optional<reparam::layer_norm> layer_norm; ///< instead of it (MCi3, MCi4)
+        reparam::conv qkv;                             ///< [3 * channels, channels]; the bias is empty unless a norm is folded in
+        reparam::conv proj;                            ///< [channels, channels]
+        conv_ffn::weights ffn;
+        std::optional<tensor<float>> layer_scale_1, layer_scale_2; ///< [channels, 1, 1]; none where they are folded
+    };
+    static constexpr std::size_t fold_bytes =
+        sizeof(float); ///< for each element of its largest matrix: each is scaled into a copy
+    static constexpr token_mixer kind = token_mixer::attention;
 
-        // The 1 / sqrt(32) of the scores goes into q's rows, and the base of the softmax: powers of 2 are cheaper than those of
-        // e.
-        const auto scale = static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(kernels::head_channels)));
-        for (index_type i = 0; i < channels_; ++i) {
-            for (index_type j = 0; j < channels_; ++j) qkv.kernel(i, j) *= scale;
-            qkv.bias(i) *= scale;
+    /// Whether the tensors of such a block are there, and which norm it has; has(name): whether a name begins so.
+    template <class Has> static bool recognise(const Has &has, config &c) {
+        if (!has("token_mixer.qkv.") && !has("token_mixer.proj.")) return false;
+        if (!has("norm.running_")) c.norm = attention_norm::layer_norm;
+        return true;
+    }
+    static void describe(archive &ar, weights &w, const config &c) {
+        const index_type n = c.channels;
+        describe_if(ar, c.norm == attention_norm::batch_norm, "norm", w.batch_norm, n);
+        describe_if(ar, c.norm == attention_norm::layer_norm, "norm", w.layer_norm, n);
+        ar.tensor("token_mixer.qkv.weight", w.qkv.kernel, {3 * n, n});
+        ar.tensor("token_mixer.proj.weight", w.proj.kernel, {n, n});
+        ar.tensor("token_mixer.proj.bias", w.proj.bias, {n});
+        describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, n);
+        conv_ffn::describe(ar.in("mlp"), w.ffn, n, c.hidden);
+        describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, n);
+    }
+    static void reparameterize(weights &) {} // the official code leaves the block as it is
+    static void fold(weights &w) {
+        if (w.batch_norm) {
+            w.qkv = reparam::fold_input_affine(w.qkv.kernel, reparam::to_affine(*w.batch_norm));
+            w.batch_norm.reset();
         }
-        qkv_ = pack_pointwise(target, qkv.kernel, qkv.bias);
-        proj_ = pack_pointwise(target, proj.kernel, proj.bias);
+        if (w.layer_scale_1) {
+            w.proj = reparam::fold_layer_scale(w.proj, *w.layer_scale_1);
+            w.layer_scale_1.reset();
+        }
+        conv_ffn::fold(w.ffn, w.layer_scale_2);
+    }
+    static extent output(const config &, const extent &in) noexcept { return in; }
+    static std::vector<part_cost> costs(const config &c, const extent &in) {
+        const double n = static_cast<double>(c.channels), all = static_cast<double>(in.pixels());
+        const double tokens = static_cast<double>(in.height * in.width);
+        return {{"token_mixer", all * 4 * n * n + 2 * all * tokens * n},
+                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
     }
 
-    /// In place: `x` is replaced, `other` is a map of the same layout to work in. Both have a halo of conv_ffn::halo.
-    void run(const context &c, const map &x, const map &other) const {
+    attention_block(const kernels::weight_target &target, const weights &w, const config &c)
+        : channels_(c.channels), ffn_(target, w.ffn, w.layer_scale_2) {
+        if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
+        if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
+        if (w.layer_scale_1) layer_scale_.emplace(*w.layer_scale_1);
+        // The 1 / sqrt(32) of the scores goes into q's rows, and the base of the softmax: powers of 2 are cheaper than those of
+        // e.
+        const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
+        const float *const weight = w.qkv.kernel.data();
+        const float *const bias = w.qkv.bias.count() > 0 ? w.qkv.bias.data() : nullptr;
+        qkv_ = kernels::pack_gemm(
+            target, channels_, 3 * channels_,
+            [&](index_type in, index_type out) { return weight[out * channels_ + in] * (out < channels_ ? scale : 1.0F); },
+            [&](index_type out) { return bias ? bias[out] * (out < channels_ ? scale : 1.0F) : 0.0F; });
+        proj_ = pack_pointwise(target, w.proj.kernel, w.proj.bias);
+    }
+
+    void run(const context &c, map_pair &maps) const {
+        const map &x = maps.x, &other = maps.other;
         {
             const watched w(c, "token_mixer");
             const scope s(c);
             map normed = x;
-            if (norm_) {
-                normed = c.take_map(x.size, 0);
-                if (layer_norm_)
-                    run_layer_norm(c, x, normed);
-                else
-                    norm_->run(c, x, normed);
-            }
+            if (batch_norm_ || layer_norm_) normed = c.take_map(x.size, 0);
+            if (batch_norm_) batch_norm_->run(c, x, normed);
+            if (layer_norm_) layer_norm_->run(c, x, normed);
             const map qkv = c.take_map(x.size.with_channels(3 * channels_), 0);
             run_pointwise(c, qkv_, normed, qkv);
             const map mixed = c.take_map(x.size, 0);
@@ -63,7 +107,7 @@ class attention_block {
                 run_pointwise(c, proj_, mixed, projected);
                 // x + layer_scale * projected, in x, and from there to where the ConvFFN reads.
                 layer_scale_->run(c, projected, x, true);
-                copy(c, x, other);
+                copy_pixels(c, x, other);
             } else {
                 run_pointwise(c, proj_, mixed, other, activation::none, &x);
             }
@@ -72,21 +116,6 @@ class attention_block {
     }
 
   private:
-    void run_layer_norm(const context &c, const map &x, const map &out) const {
-        const index_type rows = x.size.height;
-        c.parallel(x.size.images * rows, [&](index_type i, int) {
-            c.kernels.layer_norm({.x = x.at(i / rows, i % rows, 0),
-                                  .x_pixel = x.pixel_stride,
-                                  .y = out.at(i / rows, i % rows, 0),
-                                  .y_pixel = out.pixel_stride,
-                                  .pixels = x.size.width,
-                                  .channels = channels_,
-                                  .gamma = norm_->scale(),
-                                  .beta = norm_->shift(),
-                                  .epsilon = static_cast<float>(weights::layer_norm::epsilon)});
-        });
-    }
-
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.
     void run_heads(const context &c, const map &qkv, const map &out) const {
         const scope s(c);
@@ -108,19 +137,14 @@ class attention_block {
         });
     }
 
-    static void copy(const context &c, const map &from, const map &to) {
-        const index_type rows = from.size.height;
-        c.parallel(from.size.images * rows, [&](index_type i, int) {
-            std::copy_n(from.at(i / rows, i % rows, 0), from.size.width * from.pixel_stride, to.at(i / rows, i % rows, 0));
-        });
-    }
-
     index_type channels_;
-    std::optional<channel_affine> norm_; ///< LayerNorm, or the train-time graph's BatchNorm
-    bool layer_norm_ = false;
+    std::optional<channel_affine> batch_norm_; ///< where it is not folded, as layer_scale_
+    std::optional<parts::layer_norm> layer_norm_;
     kernels::packed_matrix qkv_, proj_;
-    std::optional<channel_affine> layer_scale_; ///< train-time graph only
+    std::optional<channel_affine> layer_scale_;
     conv_ffn ffn_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts
+
+FASTVIT_STRICT_MATH_END

@@ -1,35 +1,53 @@
 // SPDX-License-Identifier: MIT
-// ConvFFN with its residual: out = x + layer_scale * fc2(GELU(fc1(BN(depthwise 7 x 7 (x))))) (paper, section 3.4, figure 2c).
+// ConvFFN with its residual: x + layer_scale * fc2(GELU(fc1(BN(depthwise 7 x 7 (x))))) (paper, section 3.4, figure 2c; official
+// `ConvFFN`).
 #pragma once
 
-#include "fastvit/parts/mobile_one.hpp"
+#include "fastvit/parts/archive.hpp"
+#include "fastvit/parts/channel_affine.hpp"
+#include "fastvit/reparam/fold.hpp"
 
+#include <algorithm>
 #include <optional>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 class conv_ffn {
   public:
-    conv_ffn(const kernels::weight_target &target, graph form, const weights::conv_ffn &w, const tensor<float> &layer_scale)
-        : fc1_(pack_pointwise(target, w.fc1.kernel, w.fc1.bias)) {
-        const index_type channels = w.spatial.kernel.dim(0);
-        const weights::conv_shape dims{.in = channels, .out = channels, .kernel = 7, .depthwise = true};
-        if (form == graph::folded) {
-            spatial_ = conv(target, dims, reparam::fold(dims, w.spatial).rounded());
-            const weights::conv scaled = reparam::fold_layer_scale(w.fc2, layer_scale);
-            fc2_ = pack_pointwise(target, scaled.kernel, scaled.bias);
-        } else {
-            weights::conv bare;
-            bare.kernel = w.spatial.kernel;
-            spatial_ = conv(target, dims, bare);
-            norm_.emplace(w.spatial.bn);
-            fc2_ = pack_pointwise(target, w.fc2.kernel, w.fc2.bias);
-            layer_scale_.emplace(layer_scale);
+    struct weights {
+        reparam::conv_bn spatial;
+        std::optional<reparam::conv> folded; ///< of spatial
+        reparam::conv fc1, fc2;
+    };
+
+    static void describe(archive &ar, weights &w, index_type channels, index_type hidden) {
+        parts::describe(ar.in("conv"), w.spatial, spatial(channels));
+        parts::describe(ar.in("fc1"), w.fc1, fc1(channels, hidden));
+        parts::describe(ar.in("fc2"), w.fc2, fc2(channels, hidden));
+    }
+    /// Folds the BatchNorm into the 7 x 7 and the block's layer scale, which is taken away, into fc2.
+    static void fold(weights &w, std::optional<tensor<float>> &layer_scale) {
+        if (!w.folded) {
+            w.folded = reparam::fold(spatial(w.spatial.kernel.dim(0)), w.spatial).rounded();
+            w.spatial = {};
+        }
+        if (layer_scale) {
+            w.fc2 = reparam::fold_layer_scale(w.fc2, *layer_scale);
+            layer_scale.reset();
         }
     }
+    static double multiply_adds(index_type channels, index_type hidden, const extent &size) {
+        return parts::multiply_adds(spatial(channels), size) + parts::multiply_adds(fc1(channels, hidden), size) +
+               parts::multiply_adds(fc2(channels, hidden), size);
+    }
 
-    /// Pixels of halo that the input map needs.
-    static constexpr index_type halo = 3;
+    conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale)
+        : fc1_(pack_pointwise(target, w.fc1.kernel, w.fc1.bias)), fc2_(pack_pointwise(target, w.fc2.kernel, w.fc2.bias)) {
+        const tensor<float> &kernel = w.folded ? w.folded->kernel : w.spatial.kernel;
+        spatial_ = convolution(target, spatial(kernel.dim(0)), kernel, w.folded ? w.folded->bias : tensor<float>());
+        if (!w.folded) norm_.emplace(w.spatial.bn);
+        if (layer_scale) layer_scale_.emplace(*layer_scale);
+    }
 
     /// Tile by tile, so that the hidden map, as wide as the MLP ratio says, never leaves the cache. `x` and `out` are different
     /// maps of one layout.
@@ -100,10 +118,14 @@ class conv_ffn {
         }
     }
 
-    conv spatial_;
-    std::optional<channel_affine> norm_; ///< train-time graph only, as layer_scale_
+    static reparam::conv_shape spatial(index_type channels) { return reparam::depthwise_shape(channels, 7); }
+    static reparam::conv_shape fc1(index_type channels, index_type hidden) { return {.in = channels, .out = hidden}; }
+    static reparam::conv_shape fc2(index_type channels, index_type hidden) { return {.in = hidden, .out = channels}; }
+
+    convolution spatial_;
+    std::optional<channel_affine> norm_; ///< where it is not folded, as layer_scale_
     kernels::packed_matrix fc1_, fc2_;
     std::optional<channel_affine> layer_scale_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

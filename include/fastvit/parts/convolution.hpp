@@ -2,16 +2,21 @@
 // Layers with packed weights, and one that runs any of the network's convolutions from map to map.
 #pragma once
 
+#include "fastvit/base/regions.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/parts/weights.hpp"
-#include "fastvit/reparam/fold.hpp"
+#include "fastvit/reparam/layers.hpp"
 #include "fastvit/runtime/context.hpp"
+#include "fastvit/runtime/tiling.hpp"
 
+#include <algorithm>
 #include <variant>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+FASTVIT_STRICT_MATH_BEGIN
 
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
+
+using namespace runtime; // maps, tiles and the context are the vocabulary of every part
 using kernels::activation;
 
 /// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
@@ -45,12 +50,6 @@ inline kernels::depthwise_args depthwise_over(const kernels::packed_depthwise &w
             .window = w};
 }
 
-/// Pixels of a tile whose maps, `floats` for each pixel, take about 192 KB: they and the weights that stream past them fit the
-/// second-level cache (512 KB on Zen 3, 1 MB and more on newer machines).
-constexpr index_type tile_pixels_for(index_type floats) noexcept {
-    return std::clamp<index_type>(192 * 1024 / 4 / std::max<index_type>(floats, 1), 48, kernels::gemm_max_pixels);
-}
-
 /// A pointwise layer over a whole map, of the same or another layout.
 inline void run_pointwise(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
                           activation act = activation::none, const map *residual = nullptr) {
@@ -70,28 +69,38 @@ inline void run_pointwise(const context &c, const kernels::packed_matrix &w, con
     });
 }
 
+/// After a convolution of that shape.
+inline extent output_extent(const reparam::conv_shape &dims, const extent &in) noexcept {
+    return dims.stride == 2 ? in.halved(dims.out) : in.with_channels(dims.out);
+}
+
+/// Of a convolution with the output `out`.
+inline double multiply_adds(const reparam::conv_shape &dims, const extent &out) {
+    return static_cast<double>(out.pixels()) * static_cast<double>(dims.out * dims.fan_in());
+}
+
 /// Any convolution of the network, in whichever kernel computes it.
-class conv {
+class convolution {
   public:
-    conv() = default;
-    conv(const kernels::weight_target &target, const weights::conv_shape &dims, const weights::conv &w) : dims_(dims) {
-        const index_type taps = dims.kernel * dims.kernel, in = dims.in;
-        const float *const k = w.kernel.data(), *const b = w.bias.data();
-        const auto bias = [&](index_type o) { return b ? b[o] : 0.0F; };
+    convolution() = default;
+    /// kernel [out, in / groups, k, k]; bias [out], or empty for zeros.
+    convolution(const kernels::weight_target &target, const reparam::conv_shape &dims, const tensor<float> &kernel,
+                const tensor<float> &bias)
+        : dims_(dims) {
+        const index_type taps = dims.taps(), in = dims.in;
+        const float *const k = kernel.data(), *const b = bias.count() > 0 ? bias.data() : nullptr;
+        const auto bias_of = [&](index_type o) { return b ? b[o] : 0.0F; };
         if (dims.depthwise)
             packed_ = kernels::pack_depthwise(
                 target, in, dims.multiplier(), dims.kernel, dims.stride,
-                [&](index_type o, index_type tap) { return k[o * taps + tap]; }, bias);
+                [&](index_type o, index_type tap) { return k[o * taps + tap]; }, bias_of);
         else // rows in the order in which the window's pixels lie in memory: y, x, channel
             packed_ = kernels::pack_gemm(
                 target, taps * in, dims.out,
-                [&](index_type row, index_type o) { return k[(o * in + row % in) * taps + row / in]; }, bias);
+                [&](index_type row, index_type o) { return k[(o * in + row % in) * taps + row / in]; }, bias_of);
     }
 
-    const weights::conv_shape &dims() const noexcept { return dims_; }
-    extent output(const extent &in) const noexcept {
-        return dims_.stride == 2 ? in.halved(dims_.out) : in.with_channels(dims_.out);
-    }
+    const reparam::conv_shape &dims() const noexcept { return dims_; }
     const kernels::packed_matrix &matrix() const { return std::get<kernels::packed_matrix>(packed_); }
     const kernels::packed_depthwise &depthwise() const { return std::get<kernels::packed_depthwise>(packed_); }
 
@@ -134,57 +143,18 @@ class conv {
         });
     }
 
-    weights::conv_shape dims_;
+    reparam::conv_shape dims_;
     std::variant<kernels::packed_matrix, kernels::packed_depthwise> packed_;
 };
 
-/// Scale and shift of each channel, padded with zeros: a BatchNorm of the train-time graph, or a layer scale.
-class channel_affine {
-  public:
-    channel_affine() = default;
-    explicit channel_affine(const weights::batch_norm &bn) : channel_affine(reparam::to_affine(bn)) {}
-    explicit channel_affine(const reparam::affine &a)
-        : scale_(kernels::padded_channels(a.scale.size())), shift_(kernels::padded_channels(a.scale.size())) {
-        for (index_type c = 0; c < a.scale.size(); ++c) {
-            scale_.data()[c] = static_cast<float>(a.scale(c));
-            shift_.data()[c] = static_cast<float>(a.shift(c));
-        }
-    }
-    /// x * sign * scale.
-    explicit channel_affine(const tensor<float> &scale, float sign = 1)
-        : scale_(kernels::padded_channels(scale.count())), shift_(kernels::padded_channels(scale.count())) {
-        for (index_type c = 0; c < scale.count(); ++c) scale_.data()[c] = sign * scale.data()[c];
-    }
+/// The pixels of a map into another of the same extent and pixel stride.
+inline void copy_pixels(const context &c, const map &from, const map &to) {
+    const index_type rows = from.size.height;
+    c.parallel(from.size.images * rows, [&](index_type i, int) {
+        std::copy_n(from.at(i / rows, i % rows, 0), from.size.width * from.pixel_stride, to.at(i / rows, i % rows, 0));
+    });
+}
 
-    const float *scale() const noexcept { return scale_.data(); }
-    const float *shift() const noexcept { return shift_.data(); }
+}}} // namespace fastvit::FASTVIT_ABI::parts
 
-    /// y = act(x * scale + shift), or y += that.
-    void run(const context &c, const map &x, const map &y, bool accumulate = false, activation act = activation::none) const {
-        run_affine(c, x, y, scale(), 0, shift(), accumulate, act);
-    }
-
-    /// The same with a scale for each image, `image_scale` floats apart.
-    static void run_affine(const context &c, const map &x, const map &y, const float *scale, index_type image_scale,
-                           const float *shift, bool accumulate, activation act) {
-        const index_type rows = x.size.height;
-        c.parallel(x.size.images * rows, [&](index_type i, int) {
-            const index_type n = i / rows;
-            c.kernels.affine({.x = x.at(n, i % rows, 0),
-                              .x_pixel = x.pixel_stride,
-                              .y = y.at(n, i % rows, 0),
-                              .y_pixel = y.pixel_stride,
-                              .pixels = x.size.width,
-                              .channels = x.channels(),
-                              .scale = scale + n * image_scale,
-                              .shift = shift,
-                              .accumulate = accumulate,
-                              .act = act});
-        });
-    }
-
-  private:
-    kernels::float_buffer scale_, shift_;
-};
-
-}}} // namespace fastvit::FASTVIT_ABI::nn
+FASTVIT_STRICT_MATH_END

@@ -2,31 +2,78 @@
 // The head: a depthwise 3 x 3 with squeeze and excite and GELU, the global average, and the linear layer.
 #pragma once
 
+#include "fastvit/architecture.hpp"
 #include "fastvit/parts/mobile_one.hpp"
+#include "fastvit/parts/part_cost.hpp"
+#include "fastvit/parts/pooled.hpp"
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+#include <vector>
 
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
+
+/// The last convolution, which doubles the channels.
 class head_conv {
   public:
-    head_conv(const kernels::weight_target &target, graph form, const weights::head_conv &w)
-        : conv_(target, form, w.conv, activation::gelu) {}
+    struct config {
+        index_type in, out;
+    };
+    using weights = mobile_one::weights;
 
-    extent output(const extent &in) const noexcept { return conv_.output(in); }
+    static constexpr std::size_t fold_bytes = 2 * sizeof(double); ///< for each element of its largest matrix: in double, two
+    static void describe(archive &ar, weights &w, const config &c) { parts::describe(ar, w, dims(c), true, reduced(c)); }
+    static void reparameterize(weights &w) { parts::reparameterize(w); }
+    static void fold(weights &w) { reparameterize(w); }
+    static extent output(const config &c, const extent &in) noexcept { return in.with_channels(c.out); }
+    static std::vector<part_cost> costs(const config &c, const extent &in) {
+        return {{"", multiply_adds(dims(c), output(c, in)) +
+                         static_cast<double>(in.images) * squeeze_excite::multiply_adds(c.out, reduced(c))}};
+    }
+
+    head_conv(const kernels::weight_target &target, const weights &w, const config &) : conv_(target, w, activation::gelu) {}
+
     /// `in` has a halo of at least 1.
     void run(const context &c, const map &in, const map &out) const { conv_.run(c, in, out); }
 
   private:
+    static reparam::conv_shape dims(const config &c) { return {.in = c.in, .out = c.out, .kernel = 3, .depthwise = true}; }
+    /// Channels inside the squeeze and excite: a sixteenth.
+    static index_type reduced(const config &c) { return c.out / 16; }
+
     mobile_one conv_;
 };
 
+/// The classifier or projection, after the global average.
 class linear {
   public:
-    linear(const kernels::weight_target &target, const weights::linear &w) {
-        const float *const weight = w.weight.data(), *const bias = w.bias.data();
-        const index_type in = w.weight.dim(w.transposed ? 0 : 1), out = w.weight.dim(w.transposed ? 1 : 0);
-        const index_type in_step = w.transposed ? out : 1, out_step = w.transposed ? 1 : in;
+    struct config {
+        index_type in, out;
+        linear_form form;
+    };
+    /// Weight [out, in], or [in, out] if transposed; bias [out] or empty.
+    using weights = reparam::conv;
+
+    static constexpr std::size_t fold_bytes = 0; ///< nothing folds
+    static void describe(archive &ar, weights &w, const config &c) {
+        if (c.form == linear_form::transposed)
+            ar.tensor("proj", w.kernel, {c.in, c.out});
+        else
+            ar.tensor("weight", w.kernel, {c.out, c.in});
+        if (c.form == linear_form::biased) ar.tensor("bias", w.bias, {c.out});
+    }
+    static void reparameterize(weights &) {}
+    static void fold(weights &) {}
+    /// A pixel for each image.
+    static extent output(const config &c, const extent &in) noexcept { return {in.images, 1, 1, c.out}; }
+    static std::vector<part_cost> costs(const config &c, const extent &in) {
+        return {{"", multiply_adds({.in = c.in, .out = c.out}, output(c, in))}};
+    }
+
+    linear(const kernels::weight_target &target, const weights &w, const config &c) {
+        const float *const weight = w.kernel.data(), *const bias = w.bias.count() > 0 ? w.bias.data() : nullptr;
+        const bool transposed = c.form == linear_form::transposed;
+        const index_type in_step = transposed ? c.out : 1, out_step = transposed ? 1 : c.in;
         packed_ = kernels::pack_gemm(
-            target, in, out, [&](index_type i, index_type o) { return weight[i * in_step + o * out_step]; },
+            target, c.in, c.out, [&](index_type i, index_type o) { return weight[i * in_step + o * out_step]; },
             [&](index_type o) { return bias ? bias[o] : 0.0F; });
     }
 
@@ -40,4 +87,4 @@ class linear {
     kernels::packed_matrix packed_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

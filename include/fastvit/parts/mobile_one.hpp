@@ -1,119 +1,73 @@
 // SPDX-License-Identifier: MIT
-// Blocks that are a sum of linear branches in the train-time graph and one convolution in the folded one.
+// MobileOne block (official `MobileOneBlock`): the sum of up to three kinds of branches, folded into one convolution.
 #pragma once
 
-#include "fastvit/parts/convolution.hpp"
-#include "fastvit/parts/squeeze_excite.hpp"
+#include "fastvit/parts/archive.hpp"
+#include "fastvit/parts/branches.hpp"
+#include "fastvit/reparam/fold.hpp"
 
+#include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
-/// Which of the two equal graphs is run.
-enum class graph : unsigned char {
-    folded,    ///< every branch, BatchNorm and layer scale folded into a convolution
-    train_time ///< every branch with its BatchNorm, as the network was trained (in evaluation form); folded blocks stay folded
-};
-
-/// A sum of convolutions with BatchNorm, and of BatchNorms of the input: the branches of a block (MobileOne, section 3.2).
-class branch_sum {
+class mobile_one : public branched_convolution {
   public:
-    void add(const kernels::weight_target &target, const weights::conv_shape &dims, const weights::conv_bn &w) {
-        weights::conv bare;
-        bare.kernel = w.kernel;
-        branches_.push_back({conv(target, dims, bare), channel_affine(w.bn)});
-    }
-    void add(const weights::batch_norm &identity) { branches_.push_back({std::nullopt, channel_affine(identity)}); }
-
-    void run(const context &c, const map &in, const map &out) const {
-        bool accumulate = false;
-        for (const branch &b : branches_) {
-            const scope s(c);
-            map x = in;
-            if (b.convolution) {
-                x = c.take_map(out.size, 0);
-                b.convolution->run(c, in, x);
-            }
-            b.norm.run(c, x, out, accumulate);
-            accumulate = true;
-        }
-    }
-
-  private:
-    struct branch {
-        std::optional<conv> convolution;
-        channel_affine norm;
+    struct weights {
+        reparam::conv_shape dims;
+        std::optional<reparam::conv> folded;
+        std::vector<reparam::conv_bn> convs;         ///< k x k branches
+        std::optional<reparam::conv_bn> scale;       ///< 1 x 1 branch of the same stride and groups
+        std::optional<reparam::batch_norm> identity; ///< the skip, where in = out and stride = 1
+        std::optional<squeeze_excite::weights> gate;
     };
-    std::vector<branch> branches_;
+
+    mobile_one(const kernels::weight_target &target, const weights &w, activation act)
+        : branched_convolution(target, w.dims, w.folded ? &*w.folded : nullptr, w.gate ? &*w.gate : nullptr, act) {
+        if (w.folded) return;
+        if (w.identity) branches().add(*w.identity);
+        if (w.scale) branches().add(target, w.dims.with_kernel(1), *w.scale);
+        for (const reparam::conv_bn &branch : w.convs) branches().add(target, w.dims, branch);
+    }
 };
 
-/// MobileOne block or large-kernel convolution: act(SE(sum of branches)).
-class mobile_one {
-  public:
-    mobile_one(const kernels::weight_target &target, graph form, const weights::mobile_one &w, activation act) : act_(act) {
-        if (form == graph::folded || w.folded) {
-            folded_.emplace(target, w.dims, reparam::fold_branches(w).rounded());
-        } else {
-            if (w.identity) branches_.add(*w.identity);
-            weights::conv_shape point = w.dims;
-            point.kernel = 1;
-            if (w.scale) branches_.add(target, point, *w.scale);
-            for (const weights::conv_bn &branch : w.convs) branches_.add(target, w.dims, branch);
-        }
-        if (w.attention) attention_.emplace(target, *w.attention);
-        dims_ = w.dims;
+/// `scale_branch`: the train-time form has a 1 x 1 branch. `reduced`: channels inside the squeeze and excite, 0 without one.
+inline void describe(archive &ar, mobile_one::weights &w, const reparam::conv_shape &dims, bool scale_branch,
+                     index_type reduced = 0) {
+    w.dims = dims;
+    describe_if(ar, reduced > 0, "se", w.gate, dims.out, reduced);
+    const bool folded = ar.folded(w.folded);
+    describe_if(ar, folded, "reparam_conv", w.folded, dims);
+    if (folded) return;
+    describe_if(ar, dims.in == dims.out && dims.stride == 1, "identity", w.identity, dims.out);
+    // One branch at least: without any, the first is what the archive will miss.
+    for (std::size_t i = 0;; ++i) {
+        const std::string name = "conv_kxk." + std::to_string(i);
+        if (i > 0 && !ar.present(name, i < w.convs.size())) break;
+        if (i >= w.convs.size()) w.convs.emplace_back();
+        describe(ar.in(name), w.convs[i], dims);
     }
-    mobile_one(const kernels::weight_target &target, graph form, const weights::large_kernel &w, activation act) : act_(act) {
-        if (form == graph::folded || w.folded) {
-            folded_.emplace(target, w.dims, reparam::fold_branches(w).rounded());
-        } else {
-            branches_.add(target, w.dims, w.large.value());
-            weights::conv_shape three = w.dims;
-            three.kernel = 3;
-            branches_.add(target, three, w.small.value());
-        }
-        if (w.attention) attention_.emplace(target, *w.attention);
-        dims_ = w.dims;
-    }
+    describe_if(ar, scale_branch && dims.kernel > 1, "conv_scale", w.scale, dims.with_kernel(1));
+}
 
-    extent output(const extent &in) const noexcept {
-        return dims_.stride == 2 ? in.halved(dims_.out) : in.with_channels(dims_.out);
-    }
+/// All branches of the sum before squeeze and excite and the activation (official `MobileOneBlock.reparameterize`).
+inline reparam::folded_conv fold_branches(const mobile_one::weights &w) {
+    if (w.folded) return {w.dims, *w.folded};
+    reparam::folded_conv sum(w.dims);
+    for (const reparam::conv_bn &branch : w.convs) add_centred(sum, reparam::fold(w.dims, branch));
+    if (w.scale) add_centred(sum, reparam::fold(w.dims.with_kernel(1), *w.scale));
+    if (w.identity) add_identity(sum, reparam::to_affine(*w.identity));
+    return sum;
+}
 
-    void run(const context &c, const map &in, const map &out) const {
-        // A matrix product applies the activation itself, unless the squeeze and excite comes between.
-        const bool fused = folded_ && !dims_.depthwise && !attention_;
-        if (folded_)
-            folded_->run(c, in, out, fused ? act_ : activation::none);
-        else
-            branches_.run(c, in, out);
-        if (attention_) return attention_->run(c, out, act_);
-        if (!fused && act_ != activation::none) run_activation(c, out, act_);
-    }
+inline void reparameterize(mobile_one::weights &w) {
+    if (w.folded) return;
+    w.folded = fold_branches(w).rounded();
+    w.convs.clear();
+    w.scale.reset();
+    w.identity.reset();
+}
 
-    activation act() const noexcept { return act_; }
-    /// The one convolution, if that is all there is before the activation: a block that fuses it with its neighbours needs it
-    /// bare.
-    const conv *only_conv() const noexcept { return folded_ && !attention_ ? &*folded_ : nullptr; }
-
-    /// act(x) in place.
-    static void run_activation(const context &c, const map &m, activation act) {
-        const scope s(c);
-        float *const one = c.memory.take(2 * m.channels());
-        if (!c.planning()) {
-            std::fill_n(one, m.channels(), 1.0F);
-            std::fill_n(one + m.channels(), m.channels(), 0.0F);
-        }
-        channel_affine::run_affine(c, m, m, one, 0, one + m.channels(), false, act);
-    }
-
-  private:
-    weights::conv_shape dims_;
-    std::optional<conv> folded_;
-    branch_sum branches_;
-    std::optional<squeeze_excite> attention_;
-    activation act_;
-};
-
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

@@ -1,22 +1,66 @@
 // SPDX-License-Identifier: MIT
-// Patch embedding: a large depthwise convolution of stride 2 that multiplies the channels, then a 1 x 1 with GELU.
+// Patch embedding, before every stage but the first: a large depthwise convolution of stride 2 that multiplies the channels, then
+// a 1 x 1 with GELU (official `PatchEmbed`).
 #pragma once
 
+#include "fastvit/parts/large_kernel.hpp"
+#include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/mobile_one.hpp"
+#include "fastvit/parts/part_cost.hpp"
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+#include <vector>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 class patch_embed {
   public:
-    /// `large_kernel_gelu`: see architecture.
-    patch_embed(const kernels::weight_target &target, graph form, const weights::patch_embed &w, bool large_kernel_gelu)
-        : spatial_(target, form, w.spatial, large_kernel_gelu ? activation::gelu : activation::none),
-          pointwise_(target, form, w.pointwise, activation::gelu) {}
+    struct config {
+        index_type in, out;
+        bool squeeze_excite; ///< after the large kernel (MCi0 to MCi2)
+        bool gelu;           ///< after the large kernel: see architecture::large_kernel_gelu
+    };
+    struct weights {
+        large_kernel::weights spatial;
+        mobile_one::weights pointwise;
+    };
 
-    /// Pixels of halo that the input map needs.
-    static constexpr index_type halo = 3;
+    static constexpr std::size_t fold_bytes =
+        2 * sizeof(double); ///< for each element of its largest matrix: in double, two convolutions at a time
+    static void describe(archive &ar, weights &w, const config &c) {
+        parts::describe(ar.in("proj.0"), w.spatial, spatial(c), reduced(c));
+        parts::describe(ar.in("proj.1"), w.pointwise, pointwise(c), false);
+    }
+    static void reparameterize(weights &w) {
+        parts::reparameterize(w.spatial);
+        parts::reparameterize(w.pointwise);
+    }
+    static void fold(weights &w) { reparameterize(w); }
+    static extent output(const config &c, const extent &in) noexcept { return in.halved(c.out); }
+    static std::vector<part_cost> costs(const config &c, const extent &in) {
+        const extent out = output(c, in);
+        return {{"", multiply_adds(spatial(c), out) + multiply_adds(pointwise(c), out) +
+                         (c.squeeze_excite ? squeeze_excite::multiply_adds(c.out, reduced(c)) : 0)}};
+    }
 
-    extent output(const extent &in) const noexcept { return spatial_.output(in); }
+    patch_embed(const kernels::weight_target &target, const weights &w, const config &c)
+        : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
+          pointwise_(target, w.pointwise, activation::gelu) {}
+
+    /// To two new maps. The one that is read has a halo of 3.
+    void run(const context &c, map_pair &maps) const {
+        const map in = maps.x;
+        maps.x = c.take_map(output(config_, in.size), map_pair::halo);
+        run(c, in, maps.x);
+        maps.other = c.take_map(maps.x.size, map_pair::halo);
+    }
+
+  private:
+    static reparam::conv_shape spatial(const config &c) {
+        return {.in = c.in, .out = c.out, .kernel = 7, .stride = 2, .depthwise = true};
+    }
+    static reparam::conv_shape pointwise(const config &c) { return {.in = c.out, .out = c.out}; }
+    /// Channels inside the squeeze and excite: a quarter.
+    static index_type reduced(const config &c) { return c.squeeze_excite ? c.out / 4 : 0; }
 
     void run(const context &c, const map &in, const map &out) const {
         if (spatial_.only_conv() && spatial_.act() == activation::none && pointwise_.only_conv()) return run_fused(c, in, out);
@@ -26,7 +70,6 @@ class patch_embed {
         pointwise_.run(c, middle, out);
     }
 
-  private:
     // Tile by tile: the large kernel's output stays in the cache.
     void run_fused(const context &c, const map &in, const map &out) const {
         const scope s(c);
@@ -47,7 +90,9 @@ class patch_embed {
         });
     }
 
-    mobile_one spatial_, pointwise_;
+    config config_;
+    large_kernel spatial_;
+    mobile_one pointwise_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

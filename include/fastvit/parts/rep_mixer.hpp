@@ -1,23 +1,62 @@
 // SPDX-License-Identifier: MIT
-// RepMixer and the block around it (paper, section 3.2.1), and the conditional positional encoding (3.2.2).
+// RepMixer and the block around it (paper, section 3.2.1; official `RepMixer`, `RepMixerBlock`).
 #pragma once
 
+#include "fastvit/architecture.hpp"
 #include "fastvit/parts/conv_ffn.hpp"
+#include "fastvit/parts/map_pair.hpp"
+#include "fastvit/parts/mobile_one.hpp"
+#include "fastvit/parts/part_cost.hpp"
 
 #include <optional>
+#include <utility>
+#include <vector>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 /// x + layer_scale * (mixer(x) - norm(x)); folded, one depthwise 3 x 3.
 class rep_mixer {
   public:
-    rep_mixer(const kernels::weight_target &target, graph form, const weights::rep_mixer &w) {
-        if (form == graph::folded || w.folded) {
-            const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 3, .depthwise = true};
-            folded_.emplace(target, dims, reparam::fold_branches(w).rounded());
-        } else {
+    struct weights {
+        index_type channels = 0;
+        std::optional<reparam::conv> folded;
+        mobile_one::weights mixer; ///< depthwise 3 x 3
+        reparam::batch_norm norm;  ///< a MobileOne block with nothing but its identity branch
+        tensor<float> layer_scale; ///< [channels, 1, 1]
+    };
+
+    static reparam::conv_shape dims(index_type channels) { return reparam::depthwise_shape(channels, 3); }
+    static void describe(archive &ar, weights &w, index_type channels) {
+        w.channels = channels;
+        const bool folded = ar.folded(w.folded);
+        describe_if(ar, folded, "reparam_conv", w.folded, dims(channels));
+        if (folded) return;
+        parts::describe(ar.in("norm.identity"), w.norm, channels);
+        parts::describe(ar.in("mixer"), w.mixer, dims(channels), true);
+        ar.tensor("layer_scale.gamma", w.layer_scale, {channels, 1, 1});
+    }
+    /// Official `RepMixer.reparameterize`.
+    static reparam::folded_conv fold_branches(const weights &w) {
+        if (w.folded) return {dims(w.channels), *w.folded};
+        reparam::folded_conv sum = parts::fold_branches(w.mixer);
+        add_identity(sum, reparam::to_affine(w.norm), -1);
+        sum.scale_outputs(reparam::to_double(w.layer_scale));
+        add_identity(sum, reparam::affine::identity(w.channels));
+        return sum;
+    }
+    static void reparameterize(weights &w) {
+        if (w.folded) return;
+        weights folded;
+        folded.channels = w.channels;
+        folded.folded = fold_branches(w).rounded();
+        w = std::move(folded);
+    }
+
+    rep_mixer(const kernels::weight_target &target, const weights &w) {
+        if (w.folded)
+            folded_.emplace(target, dims(w.channels), w.folded->kernel, w.folded->bias);
+        else
             branches_.emplace(target, w);
-        }
     }
 
     /// `x` has a halo of at least 1.
@@ -35,30 +74,56 @@ class rep_mixer {
 
   private:
     struct branches {
-        branches(const kernels::weight_target &target, const weights::rep_mixer &w)
-            : mixer(target, graph::train_time, w.mixer, activation::none), norm(w.norm), plus(w.layer_scale),
-              minus(w.layer_scale, -1),
-              one(reparam::affine{reparam::vector::Ones(w.channels), reparam::vector::Zero(w.channels)}) {}
+        branches(const kernels::weight_target &target, const weights &w)
+            : mixer(target, w.mixer, activation::none), norm(w.norm), plus(w.layer_scale), minus(w.layer_scale, -1),
+              one(channel_affine::identity(w.channels)) {}
         mobile_one mixer;
         channel_affine norm, plus, minus, one;
     };
-    std::optional<conv> folded_;
+    std::optional<convolution> folded_;
     std::optional<branches> branches_;
 };
 
 /// t = RepMixer(x); t + layer_scale * ConvFFN(t).
 class rep_mixer_block {
   public:
-    rep_mixer_block(const kernels::weight_target &target, graph form, const weights::rep_mixer_block &w)
-        : mixer_(target, form, w.mixer), ffn_(target, form, w.ffn, w.layer_scale) {}
+    using config = stage_architecture;
+    struct weights {
+        rep_mixer::weights mixer;
+        conv_ffn::weights ffn;
+        std::optional<tensor<float>> layer_scale; ///< [channels, 1, 1]; none where it is folded
+    };
+    static constexpr std::size_t fold_bytes =
+        sizeof(float); ///< for each element of its largest matrix: each is scaled into a copy
+    static constexpr token_mixer kind = token_mixer::rep_mixer;
 
-    /// In place: `x` is replaced, `other` is a map of the same layout to work in.
-    void run(const context &c, const map &x, const map &other) const {
+    /// Whether the tensors of such a block are there; has(name): whether a name begins so.
+    template <class Has> static bool recognise(const Has &has, config &) { return has("token_mixer."); }
+    static void describe(archive &ar, weights &w, const config &c) {
+        rep_mixer::describe(ar.in("token_mixer"), w.mixer, c.channels);
+        conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
+        describe_layer_scale(ar, "layer_scale.gamma", w.layer_scale, c.channels);
+    }
+    static void reparameterize(weights &w) { rep_mixer::reparameterize(w.mixer); }
+    static void fold(weights &w) {
+        reparameterize(w);
+        conv_ffn::fold(w.ffn, w.layer_scale);
+    }
+    static extent output(const config &, const extent &in) noexcept { return in; }
+    static std::vector<part_cost> costs(const config &c, const extent &in) {
+        return {{"token_mixer", multiply_adds(rep_mixer::dims(c.channels), in)},
+                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
+    }
+
+    rep_mixer_block(const kernels::weight_target &target, const weights &w, const config &)
+        : mixer_(target, w.mixer), ffn_(target, w.ffn, w.layer_scale) {}
+
+    void run(const context &c, map_pair &maps) const {
         {
             const watched w(c, "token_mixer");
-            mixer_.run(c, x, other);
+            mixer_.run(c, maps.x, maps.other);
         }
-        ffn_.run(c, other, x);
+        ffn_.run(c, maps.other, maps.x);
     }
 
   private:
@@ -66,28 +131,4 @@ class rep_mixer_block {
     conv_ffn ffn_;
 };
 
-/// x + depthwise 7 x 7 of x (official `RepCPE`); folded, one depthwise 7 x 7.
-class position {
-  public:
-    position(const kernels::weight_target &target, graph form, const weights::position &w) {
-        const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
-        if (form == graph::folded || w.folded) {
-            conv_ = conv(target, dims, reparam::fold_branches(w).rounded());
-        } else {
-            conv_ = conv(target, dims, w.encoding.value());
-            skip_.emplace(reparam::affine{reparam::vector::Ones(w.channels), reparam::vector::Zero(w.channels)});
-        }
-    }
-
-    /// `x` has a halo of at least 3.
-    void run(const context &c, const map &x, const map &out) const {
-        conv_.run(c, x, out);
-        if (skip_) skip_->run(c, x, out, true);
-    }
-
-  private:
-    conv conv_;
-    std::optional<channel_affine> skip_; ///< train-time graph only
-};
-
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

@@ -1,53 +1,28 @@
 // SPDX-License-Identifier: MIT
-// Pooling over a map, and squeeze and excite.
+// Squeeze and excite (official `SEBlock`).
 #pragma once
 
-#include "fastvit/parts/convolution.hpp"
+#include "fastvit/parts/archive.hpp"
+#include "fastvit/parts/channel_affine.hpp"
+#include "fastvit/parts/pooled.hpp"
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+FASTVIT_STRICT_MATH_BEGIN
 
-/// out[n][c] = the mean of channel c of image n; `row` floats between images, at least m.channels(). Channels are shared out over
-/// the workers and each is summed in the order of the pixels, so the bits do not depend on the threads.
-inline void run_mean(const context &c, const map &m, float *out, index_type row) {
-    constexpr index_type slice = 64;
-    const index_type slices = (m.channels() + slice - 1) / slice;
-    const float scale = 1.0F / static_cast<float>(m.size.height * m.size.width);
-    c.parallel(m.size.images * slices, [&](index_type i, int) {
-        const index_type n = i / slices, first = i % slices * slice, count = std::min(slice, m.channels() - first);
-        float *const sums = out + n * row + first;
-        std::fill_n(sums, count, 0.0F);
-        for (index_type y = 0; y < m.size.height; ++y)
-            c.kernels.sum(
-                {.x = m.at(n, y, 0) + first, .x_pixel = m.pixel_stride, .pixels = m.size.width, .channels = count, .sums = sums});
-        for (index_type j = 0; j < count; ++j) sums[j] *= scale;
-    });
-}
-
-/// A pointwise layer over vectors that lie one after the other: pooled features.
-inline void run_linear(const context &c, const kernels::packed_matrix &w, float *in, index_type in_row, float *out,
-                       index_type out_row, index_type vectors, activation act = activation::none) {
-    // Panels are shared out, because there are few vectors and the weights are most of the work.
-    const index_type panels = (w.columns + w.format.panel - 1) / w.format.panel;
-    const index_type groups = std::min(panels, 4 * index_type{c.workers});
-    for (index_type first = 0; first < vectors; first += kernels::gemm_max_pixels) {
-        const index_type count = std::min(kernels::gemm_max_pixels, vectors - first);
-        c.parallel(groups, [&](index_type i, int) {
-            const float *a[kernels::gemm_max_pixels];
-            float *to[kernels::gemm_max_pixels];
-            run_pixels(in + first * in_row, in_row, count, a);
-            run_pixels(out + first * out_row, out_row, count, to);
-            kernels::gemm_args g = gemm_over(w, a, to, count, act);
-            g.column_begin = panels * i / groups * w.format.panel;
-            g.column_end = std::min(w.columns, panels * (i + 1) / groups * w.format.panel);
-            c.kernels.gemm(g);
-        });
-    }
-}
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 /// x * sigmoid(expand(relu(reduce(mean of x)))), and the activation that follows it, in place (official `SEBlock`).
 class squeeze_excite {
   public:
-    squeeze_excite(const kernels::weight_target &target, const weights::squeeze_excite &w)
+    /// 1 x 1 convolutions to [reduced, channels, 1, 1] and back.
+    struct weights {
+        reparam::conv reduce, expand;
+    };
+
+    static double multiply_adds(index_type channels, index_type reduced) {
+        return 2 * static_cast<double>(channels) * static_cast<double>(reduced);
+    }
+
+    squeeze_excite(const kernels::weight_target &target, const weights &w)
         : reduce_(pack_pointwise(target, w.reduce.kernel, w.reduce.bias)),
           expand_(pack_pointwise(target, w.expand.kernel, w.expand.bias)), no_shift_(expand_.columns) {}
 
@@ -68,4 +43,11 @@ class squeeze_excite {
     kernels::float_buffer no_shift_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+inline void describe(archive &ar, squeeze_excite::weights &w, index_type channels, index_type reduced) {
+    describe(ar.in("fc1"), w.reduce, {.in = channels, .out = reduced});
+    describe(ar.in("fc2"), w.expand, {.in = reduced, .out = channels});
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::parts
+
+FASTVIT_STRICT_MATH_END

@@ -2,28 +2,61 @@
 // The convolutional stem: 3 x 3 stride 2, depthwise 3 x 3 stride 2, 1 x 1, each with GELU (paper, figure 2b).
 #pragma once
 
+#include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/mobile_one.hpp"
-#include "fastvit/runtime/import_export.hpp"
+#include "fastvit/parts/part_cost.hpp"
+#include "fastvit/runtime/image_source.hpp"
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 class stem {
   public:
-    stem(const kernels::weight_target &target, graph form, const weights::stem &w)
-        : first_(target, form, w.convs[0], activation::gelu), second_(target, form, w.convs[1], activation::gelu),
-          third_(target, form, w.convs[2], activation::gelu), ones_(kernels::padded_channels(w.convs[0].dims.out)),
-          zeros_(ones_.count()) {
-        std::fill_n(ones_.data(), ones_.count(), 1.0F);
+    struct config {
+        index_type in_channels, channels;
+        bool scale_branch; ///< the 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
+    };
+    struct weights {
+        std::array<mobile_one::weights, 3> convs;
+    };
+
+    static constexpr std::size_t fold_bytes =
+        2 * sizeof(double); ///< for each element of its largest matrix: in double, two convolutions at a time
+    static void describe(archive &ar, weights &w, const config &c) {
+        for (std::size_t i = 0; i < w.convs.size(); ++i)
+            parts::describe(ar.in(std::to_string(i)), w.convs[i], dims(c)[i], c.scale_branch);
+    }
+    static void reparameterize(weights &w) {
+        for (mobile_one::weights &conv : w.convs) parts::reparameterize(conv);
+    }
+    static void fold(weights &w) { reparameterize(w); }
+    static extent output(const config &c, extent size) noexcept {
+        for (const reparam::conv_shape &conv : dims(c)) size = output_extent(conv, size);
+        return size;
+    }
+    static std::vector<part_cost> costs(const config &c, extent size) {
+        double total = 0;
+        for (const reparam::conv_shape &conv : dims(c)) {
+            size = output_extent(conv, size);
+            total += multiply_adds(conv, size);
+        }
+        return {{"", total}};
     }
 
-    extent output(const extent &in) const noexcept { return second_.output(first_.output(in)); }
+    stem(const kernels::weight_target &target, const weights &w, const config &c)
+        : first_(target, w.convs[0], activation::gelu), second_(target, w.convs[1], activation::gelu),
+          third_(target, w.convs[2], activation::gelu), one_(channel_affine::identity(c.channels)) {}
 
-    /// `nchw`: images of the extent `size`.
-    void run(const context &c, const float *nchw, const extent &size, const map &out) const {
-        if (first_.only_conv() && second_.only_conv() && third_.only_conv()) return run_fused(c, nchw, size, out);
+    /// Images of the extent `size`, to a map of the extent output().
+    void run(const context &c, const image_source &images, const extent &size, const map &out) const {
+        if (first_.only_conv() && second_.only_conv() && third_.only_conv()) return run_fused(c, images, size, out);
         const scope s(c);
         const map in = c.take_map(size, 1, size.channels);
-        import_nchw(c, nchw, in);
+        import_images(c, images, in);
         const map half = c.take_map(first_.output(size), 1);
         first_.run(c, in, half);
         const map quarter = c.take_map(out.size, 0);
@@ -32,17 +65,24 @@ class stem {
     }
 
   private:
+    static std::array<reparam::conv_shape, 3> dims(const config &c) noexcept {
+        return {{{.in = c.in_channels, .out = c.channels, .kernel = 3, .stride = 2},
+                 {.in = c.channels, .out = c.channels, .kernel = 3, .stride = 2, .depthwise = true},
+                 {.in = c.channels, .out = c.channels}}};
+    }
+
     // Output rows of a step.
     static constexpr index_type step = 4;
 
     // Step by step down a band, so that neither the picture in the network's layout nor the first convolution's output, four
     // times its size, leave the cache. Steps share a row of the first convolution's output; bands both compute it.
-    void run_fused(const context &c, const float *nchw, const extent &size, const map &out) const {
-        const conv &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
+    void run_fused(const context &c, const image_source &images, const extent &size, const map &out) const {
+        const convolution &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
         const scope s(c);
-        const extent half = first.output(size);
-        const map picture_layout = layout({1, 4 * step + 3, size.width, size.channels}, 1, size.channels);
-        const map strip_layout = layout({1, 2 * step + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
+        const extent half = output_extent(first.dims(), size);
+        const map picture_layout = unplaced_map({1, 4 * step + 3, size.width, size.channels}, 1, size.channels);
+        const map strip_layout =
+            unplaced_map({1, 2 * step + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
         const index_type pixel = strip_layout.pixel_stride, width = out.size.width;
         const index_type picture_floats = kernels::padded_channels(picture_layout.floats()), strip_floats = strip_layout.floats();
         const index_type floats = picture_floats + strip_floats + step * width * pixel;
@@ -66,7 +106,7 @@ class stem {
             for (index_type y = t.y, rows = 0; y < t.y + t.rows; y += rows) {
                 if (y > t.y) std::copy_n(strip.at(0, 2 * rows, 0), half.width * pixel, strip.at(0, 0, 0));
                 rows = std::min(step, t.y + t.rows - y);
-                import_rows(nchw, size, t.image, 4 * y - 3, 4 * rows + 3, picture);
+                images.import_rows(size, t.image, 4 * y - 3, 4 * rows + 3, picture);
                 for (index_type r = y > t.y ? 1 : 0; r < 2 * rows + 1; ++r) {
                     const index_type row = 2 * y - 1 + r;
                     if (row < 0 || row >= half.height)
@@ -82,8 +122,8 @@ class stem {
                                   .y_pixel = pixel,
                                   .pixels = rows * width,
                                   .channels = pixel,
-                                  .scale = ones_.data(),
-                                  .shift = zeros_.data(),
+                                  .scale = one_.scale(),
+                                  .shift = one_.shift(),
                                   .act = activation::gelu});
                 for (index_type r = 0; r < rows; ++r)
                     run_third(c, third, narrow + r * width * pixel, pixel, {t.image, y + r, 0, 1, width}, out);
@@ -91,7 +131,7 @@ class stem {
         });
     }
 
-    static void run_first(const context &c, const conv &first, const map &in, tile row, float *out, index_type pixel) {
+    static void run_first(const context &c, const convolution &first, const map &in, tile row, float *out, index_type pixel) {
         float *to[kernels::gemm_max_pixels];
         for (const index_type end = row.columns; row.x < end; row.x += row.columns, out += row.columns * pixel) {
             row.columns = std::min(kernels::gemm_max_pixels, end - row.x);
@@ -100,7 +140,7 @@ class stem {
         }
     }
 
-    static void run_third(const context &c, const conv &third, float *in, index_type pixel, tile row, const map &out) {
+    static void run_third(const context &c, const convolution &third, float *in, index_type pixel, tile row, const map &out) {
         const float *a[kernels::gemm_max_pixels];
         float *to[kernels::gemm_max_pixels];
         for (const index_type end = row.columns; row.x < end; row.x += row.columns, in += row.columns * pixel) {
@@ -112,7 +152,7 @@ class stem {
     }
 
     mobile_one first_, second_, third_;
-    kernels::float_buffer ones_, zeros_;
+    channel_affine one_;
 };
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::parts

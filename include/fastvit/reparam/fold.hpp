@@ -1,165 +1,149 @@
 // SPDX-License-Identifier: MIT
-// Structural reparameterisation (paper, sections 3.2 to 3.4): each train-time block as the one convolution that computes the
-// same.
+// Structural reparameterisation (paper, sections 3.2 to 3.4): the linear algebra with which branches become one convolution.
+// Which branches a block has, and how they add up, stands with the block in parts/.
 //
 // Every fold is one of three: a BatchNorm after a convolution scales its rows; the identity and a 1 x 1 kernel are k x k kernels
 // with nothing but a centre; parallel convolutions add up. A BatchNorm before a convolution folds only where that does not pad,
 // because padding with zeros comes after the BatchNorm: in this network that is attention's norm, before the qkv matrix.
+//
+// Everything is in double: where weight / sqrt(variance) is large, a fold in float32 would lose the digits that count. Plain
+// loops, not Eigen: its functions have one name whatever flags a unit is compiled with, and its memory is aligned as the flags
+// say, so two units of one program would free what the other had allocated.
 #pragma once
 
-#include "fastvit/reparam/affine.hpp"
+#include "fastvit/base/regions.hpp"
+#include "fastvit/reparam/layers.hpp"
 
+#include <cstddef>
 #include <utility>
+#include <vector>
+
+FASTVIT_STRICT_MATH_BEGIN
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace reparam {
 
-/// A convolution with bias, in double: kernel [out, (in / groups) * k * k], bias [out].
+using vector = std::vector<double>;
+
+inline vector to_double(const tensor<float> &t) { return vector(t.data(), t.data() + t.count()); }
+
+/// Rounded to float32, once, at the end of a fold.
+inline tensor<float> to_float(const vector &values, const shape &dims) {
+    auto t = tensor<float>::uninitialised(dims);
+    for (index_type i = 0; i < t.count(); ++i) t.data()[i] = static_cast<float>(values[static_cast<std::size_t>(i)]);
+    return t;
+}
+
+/// y = x * scale + shift, channel by channel.
+struct affine {
+    vector scale, shift;
+
+    static affine identity(index_type channels) {
+        const auto n = static_cast<std::size_t>(channels);
+        return {vector(n, 1.0), vector(n, 0.0)};
+    }
+};
+
+/// scale = weight / sqrt(running_var + epsilon), shift = bias - running_mean * scale.
+inline affine to_affine(const batch_norm &bn) {
+    affine a{to_double(bn.weight), to_double(bn.bias)};
+    for (std::size_t c = 0; c < a.scale.size(); ++c) {
+        a.scale[c] /= __builtin_sqrt(static_cast<double>(bn.running_var.data()[c]) + batch_norm::epsilon);
+        a.shift[c] -= static_cast<double>(bn.running_mean.data()[c]) * a.scale[c];
+    }
+    return a;
+}
+
+/// A convolution with bias, in double: kernel [out][fan_in], bias [out].
 struct folded_conv {
-    weights::conv_shape dims;
-    matrix kernel;
-    vector bias;
+    conv_shape dims;
+    vector kernel, bias;
 
-    explicit folded_conv(const weights::conv_shape &d)
-        : dims(d), kernel(matrix::Zero(d.out, (d.depthwise ? 1 : d.in) * d.kernel * d.kernel)), bias(vector::Zero(d.out)) {}
-    folded_conv(const weights::conv_shape &d, const weights::conv &c)
-        : dims(d), kernel(rows_to_double(c.kernel)), bias(to_double(c.bias)) {}
+    explicit folded_conv(const conv_shape &d)
+        : dims(d), kernel(static_cast<std::size_t>(d.out * d.fan_in())), bias(static_cast<std::size_t>(d.out)) {}
+    folded_conv(const conv_shape &d, const conv &c) : dims(d), kernel(to_double(c.kernel)), bias(to_double(c.bias)) {}
 
-    weights::conv rounded() const { return {to_float(kernel, dims.kernel_dims()), to_float(bias, {dims.out})}; }
+    /// The weights of output o.
+    double *row(index_type o) noexcept { return kernel.data() + o * dims.fan_in(); }
+    const double *row(index_type o) const noexcept { return kernel.data() + o * dims.fan_in(); }
+
+    /// The outputs times `scale`.
+    void scale_outputs(const vector &scale) {
+        for (index_type o = 0; o < dims.out; ++o) {
+            const double s = scale[static_cast<std::size_t>(o)];
+            for (index_type i = 0; i < dims.fan_in(); ++i) row(o)[i] *= s;
+            bias[static_cast<std::size_t>(o)] *= s;
+        }
+    }
+
+    conv rounded() const { return {to_float(kernel, dims.kernel_dims()), to_float(bias, {dims.out})}; }
 };
 
 /// A convolution followed by BatchNorm.
-inline folded_conv fold(const weights::conv_shape &dims, const weights::conv_bn &w) {
-    const affine bn = to_affine(w.bn);
+inline folded_conv fold(const conv_shape &dims, const conv_bn &w) {
+    affine bn = to_affine(w.bn);
     folded_conv folded(dims);
-    folded.kernel = rows_to_double(w.kernel).colwise() * bn.scale;
-    folded.bias = bn.shift;
+    folded.kernel = to_double(w.kernel);
+    folded.scale_outputs(bn.scale);
+    folded.bias = std::move(bn.shift);
     return folded;
 }
 
 /// Adds a convolution of the same stride and groups whose smaller odd kernel lies on the centre of the larger one.
 inline void add_centred(folded_conv &sum, const folded_conv &part) {
     const index_type k = sum.dims.kernel, small = part.dims.kernel, border = (k - small) / 2;
-    const index_type inputs = sum.kernel.cols() / (k * k);
-    for (index_type i = 0; i < inputs; ++i)
-        for (index_type y = 0; y < small; ++y)
-            for (index_type x = 0; x < small; ++x)
-                sum.kernel.col((i * k + y + border) * k + x + border) += part.kernel.col((i * small + y) * small + x);
-    sum.bias += part.bias;
+    const index_type inputs = sum.dims.fan_in() / sum.dims.taps();
+    for (index_type o = 0; o < sum.dims.out; ++o) {
+        for (index_type i = 0; i < inputs; ++i) {
+            double *const to = sum.row(o) + i * sum.dims.taps();
+            const double *const from = part.row(o) + i * part.dims.taps();
+            for (index_type y = 0; y < small; ++y)
+                for (index_type x = 0; x < small; ++x) to[(y + border) * k + x + border] += from[y * small + x];
+        }
+        sum.bias[static_cast<std::size_t>(o)] += part.bias[static_cast<std::size_t>(o)];
+    }
 }
 
-/// Adds y = x * scale + shift: a kernel with nothing but a centre, on the diagonal of a dense one.
-inline void add_identity(folded_conv &sum, const affine &a) {
+/// Adds y = sign * (x * scale + shift): a kernel with nothing but a centre, on the diagonal of a dense one.
+inline void add_identity(folded_conv &sum, const affine &a, double sign = 1) {
     const index_type k = sum.dims.kernel, centre = k / 2 * k + k / 2;
-    for (index_type o = 0; o < sum.dims.out; ++o) sum.kernel(o, (sum.dims.depthwise ? 0 : o * k * k) + centre) += a.scale(o);
-    sum.bias += a.shift;
+    for (index_type o = 0; o < sum.dims.out; ++o) {
+        sum.row(o)[(sum.dims.depthwise ? 0 : o * sum.dims.taps()) + centre] += sign * a.scale[static_cast<std::size_t>(o)];
+        sum.bias[static_cast<std::size_t>(o)] += sign * a.shift[static_cast<std::size_t>(o)];
+    }
 }
 
-/// MobileOne block: all branches of the sum before squeeze and excite and the activation (official
-/// `MobileOneBlock.reparameterize`).
-inline folded_conv fold_branches(const weights::mobile_one &w) {
-    if (w.folded) return {w.dims, *w.folded};
-    folded_conv sum(w.dims);
-    for (const weights::conv_bn &branch : w.convs) add_centred(sum, fold(w.dims, branch));
-    weights::conv_shape point = w.dims;
-    point.kernel = 1;
-    if (w.scale) add_centred(sum, fold(point, *w.scale));
-    if (w.identity) add_identity(sum, to_affine(*w.identity));
-    return sum;
+/// Layer scale after a layer with bias: its rows and bias times the scale. In float: the product of two floats is exact in
+/// double, so it is rounded once either way. Serves ConvFFN's fc2 and attention's proj.
+inline conv fold_layer_scale(const conv &w, const tensor<float> &layer_scale) {
+    conv scaled{tensor<float>::uninitialised(w.kernel.dims()), tensor<float>::uninitialised(w.bias.dims())};
+    const index_type rows = w.bias.count(), columns = rows > 0 ? w.kernel.count() / rows : 0;
+    for (index_type o = 0; o < rows; ++o) {
+        const float s = layer_scale.data()[o];
+        const float *const from = w.kernel.data() + o * columns;
+        float *const to = scaled.kernel.data() + o * columns;
+        for (index_type i = 0; i < columns; ++i) to[i] = from[i] * s;
+        scaled.bias.data()[o] = w.bias.data()[o] * s;
+    }
+    return scaled;
 }
 
-/// Large kernel: the small convolution on the centre of the large one (official `ReparamLargeKernelConv.get_kernel_bias`).
-inline folded_conv fold_branches(const weights::large_kernel &w) {
-    if (w.folded) return {w.dims, *w.folded};
-    folded_conv sum = fold(w.dims, w.large.value());
-    weights::conv_shape three = w.dims;
-    three.kernel = 3;
-    add_centred(sum, fold(three, w.small.value()));
-    return sum;
+/// A per-channel affine map before a matrix [rows, columns] without bias, W (x * scale + shift): attention's norm into qkv. The
+/// matrix gains a bias [rows].
+inline conv fold_input_affine(const tensor<float> &w, const affine &norm) {
+    const index_type rows = w.dim(0), columns = w.dim(1);
+    conv folded{tensor<float>::uninitialised(w.dims()), tensor<float>::uninitialised({rows})};
+    for (index_type o = 0; o < rows; ++o) {
+        double bias = 0;
+        for (index_type i = 0; i < columns; ++i) {
+            const double weight = w(o, i);
+            folded.kernel(o, i) = static_cast<float>(weight * norm.scale[static_cast<std::size_t>(i)]);
+            bias += weight * norm.shift[static_cast<std::size_t>(i)];
+        }
+        folded.bias(o) = static_cast<float>(bias);
+    }
+    return folded;
 }
-
-/// RepMixer: x + ls * (mixer(x) - norm(x)) (official `RepMixer.reparameterize`).
-inline folded_conv fold_branches(const weights::rep_mixer &w) {
-    const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 3, .depthwise = true};
-    if (w.folded) return {dims, *w.folded};
-    folded_conv sum = fold_branches(w.mixer);
-    affine norm = to_affine(w.norm);
-    add_identity(sum, {-norm.scale, -norm.shift});
-    const vector layer_scale = to_double(w.layer_scale);
-    sum.kernel.colwise() *= layer_scale;
-    sum.bias *= layer_scale;
-    add_identity(sum, {vector::Ones(w.channels), vector::Zero(w.channels)});
-    return sum;
-}
-
-/// RepCPE: x + conv(x) (official `RepCPE.reparameterize`).
-inline folded_conv fold_branches(const weights::position &w) {
-    const weights::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
-    if (w.folded) return {dims, *w.folded};
-    folded_conv sum(dims, w.encoding.value());
-    add_identity(sum, {vector::Ones(w.channels), vector::Zero(w.channels)});
-    return sum;
-}
-
-/// Layer scale after a layer with bias: its rows and bias times the scale. Serves ConvFFN's fc2 and attention's proj.
-inline weights::conv fold_layer_scale(const weights::conv &w, const tensor<float> &layer_scale) {
-    const vector scale = to_double(layer_scale);
-    return {to_float(rows_to_double(w.kernel).colwise() * scale, w.kernel.dims()),
-            to_float(to_double(w.bias) * scale, w.bias.dims())};
-}
-
-/// A per-channel affine map before a matrix without bias, W (x * scale + shift): attention's norm into qkv. The matrix [rows,
-/// cols] gains a bias [rows].
-inline weights::conv fold_input_affine(const tensor<float> &w, const affine &norm) {
-    const auto before = rows_to_double(w); // row by row: the whole in double would be the largest piece of memory of a load
-    vector bias(w.dim(0));
-    for (index_type row = 0; row < w.dim(0); ++row) bias(row) = (before.row(row).transpose() * norm.shift).sum();
-    return {to_float(before.rowwise() * norm.scale.transpose(), w.dims()), to_float(bias, {w.dim(0)})};
-}
-
-// The folded form of a part: what the official `reparameterize_model` leaves in a checkpoint. ConvFFN's and attention's BatchNorm
-// and the layer scales stay; a model folds those too when it packs its weights. A folded part comes back as it is.
-
-inline void fold_part(weights::mobile_one &w) {
-    if (w.folded) return;
-    w.folded = fold_branches(w).rounded();
-    w.convs.clear();
-    w.scale.reset();
-    w.identity.reset();
-}
-
-inline void fold_part(weights::large_kernel &w) {
-    if (w.folded) return;
-    w.folded = fold_branches(w).rounded();
-    w.large.reset();
-    w.small.reset();
-}
-
-inline void fold_part(weights::stem &w) {
-    for (weights::mobile_one &conv : w.convs) fold_part(conv);
-}
-
-inline void fold_part(weights::patch_embed &w) {
-    fold_part(w.spatial);
-    fold_part(w.pointwise);
-}
-
-inline void fold_part(weights::rep_mixer_block &w) {
-    if (w.mixer.folded) return;
-    weights::rep_mixer folded;
-    folded.channels = w.mixer.channels;
-    folded.folded = fold_branches(w.mixer).rounded();
-    w.mixer = std::move(folded);
-}
-
-inline void fold_part(weights::position &w) {
-    if (w.folded) return;
-    w.folded = fold_branches(w).rounded();
-    w.encoding.reset();
-}
-
-inline void fold_part(weights::head_conv &w) { fold_part(w.conv); }
-inline void fold_part(weights::attention_block &) {}
-inline void fold_part(weights::batch_norm &) {}
-inline void fold_part(weights::linear &) {}
 
 }}} // namespace fastvit::FASTVIT_ABI::reparam
+
+FASTVIT_STRICT_MATH_END

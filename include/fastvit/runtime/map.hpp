@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace nn {
+namespace fastvit { inline namespace FASTVIT_ABI { namespace runtime {
 
 /// The extent of a batch of feature maps.
 struct extent {
@@ -16,6 +16,8 @@ struct extent {
     /// After a convolution of stride 2 that pads half its odd kernel.
     extent halved(index_type out_channels) const noexcept { return {images, (height + 1) / 2, (width + 1) / 2, out_channels}; }
     extent with_channels(index_type c) const noexcept { return {images, height, width, c}; }
+
+    friend bool operator==(const extent &, const extent &) = default;
 };
 
 /// Float32 activations that the workspace owns:
@@ -48,8 +50,8 @@ constexpr index_type spread_channels(index_type channels) noexcept {
     return lines % 8 == 0 ? padded + kernels::channel_padding : padded;
 }
 
-/// A map of that layout without memory: set origin to its memory plus origin_offset().
-inline map layout(const extent &size, index_type halo, index_type pixel_stride) noexcept {
+/// A map that has no memory yet: set origin to its memory plus origin_offset().
+inline map unplaced_map(const extent &size, index_type halo, index_type pixel_stride) noexcept {
     map m{.size = size, .halo = halo, .pixel_stride = pixel_stride};
     m.row_stride = (size.width + 2 * halo) * pixel_stride;
     m.image_stride = (size.height + 2 * halo) * m.row_stride;
@@ -70,4 +72,4 @@ inline void clear_halo(const map &m) noexcept {
     }
 }
 
-}}} // namespace fastvit::FASTVIT_ABI::nn
+}}} // namespace fastvit::FASTVIT_ABI::runtime

@@ -1,36 +1,47 @@
 // SPDX-License-Identifier: MIT
-// A checkpoint as the official reparameterisation leaves it: the same names, with every branched block as one convolution.
+// See fastvit/save.hpp.
 #pragma once
 
-#include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/checkpoint/convert.hpp"
 #include "fastvit/checkpoint/memory_limit.hpp"
+#include "fastvit/checkpoint/network_names.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/checkpoint/written_names.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
-#include "fastvit/reparam/fold.hpp"
+#include "fastvit/save.hpp"
 
 #include <array>
 #include <cstddef>
-#include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// Writes the folded form of a network of `source`, at `prefix` or the only one, to a safetensors file, in the spelling that
-/// `source` has, so that the official folded model loads it with strict checking. Blocks that are folded already, a head that is
-/// not one linear layer, and the tensors of a larger model that the network is a part of, stay as they are; other networks are
-/// left out. Element types and names as save_converted() has them. Throws what loading a model and save_converted()
-/// throw; the file is written whole or not at all.
-inline void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
-                        const std::optional<std::string_view> &prefix = std::nullopt) {
-    std::vector<std::shared_ptr<void>> parts;
+FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
+                                     const std::optional<std::string_view> &prefix) {
+    try {
+        check_not_a_part(source);
+        std::vector<io::named_tensor> tensors;
+        if (!prefix && io::detail::find_signs(outlines_of(source)).empty()) {
+            for (const io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
+        } else {
+            const io::name_translator names = names_of_network(source, prefix);
+            const written_names written(source, names);
+            for (const io::stored_tensor &t : source.tensors())
+                if (std::optional<std::string> name = written.of(t.name))
+                    tensors.push_back({.name = std::move(*name), .data = {}, .stored = &t});
+        }
+        io::save_safetensors(path, tensors, source.metadata(), type);
+    } catch (const error &e) {
+        throw e.in_file(source.file());
+    }
+}
+
+FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
+                                  const std::optional<std::string_view> &prefix) {
+    std::vector<std::shared_ptr<void>> kept_parts;
     lister list;
     std::vector<io::named_tensor> tensors;
     // Kept by BatchNorms that stay, and asked for by strict loading also where an old checkpoint does not have it.
@@ -43,11 +54,11 @@ inline void save_folded(const checkpoint &source, const std::filesystem::path &p
         const architecture net = recognise(dict);
         check_memory(dict, net);
         reader read(dict);
-        weights::for_each_part(read, net, [&]<class Part>(Part &part, const auto &describe_to) {
-            reparam::fold_part(part);
-            const auto kept = std::make_shared<Part>(std::move(part));
-            describe_to(list, *kept);
-            parts.push_back(kept);
+        for_each_read_part(read, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, auto &w) {
+            Part::reparameterize(w);
+            const auto kept = std::make_shared<typename Part::weights>(std::move(w));
+            Part::describe(list.in(p.name), *kept, c);
+            kept_parts.push_back(kept);
         });
         dict.expect_all_used();
         const written_names written(source, dict.names());

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// See fastvit/workspace.hpp.
+#pragma once
+
+#include "fastvit/error.hpp"
+#include "fastvit/image/crop.hpp"
+#include "fastvit/outputs.hpp"
+#include "fastvit/parts/network.hpp"
+#include "fastvit/platform/memory.hpp"
+#include "fastvit/workspace.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace fastvit { inline namespace FASTVIT_ABI {
+
+struct workspace::state {
+    /// What the memory is laid out for.
+    struct plan {
+        std::shared_ptr<const parts::network> network; // kept, so that another network cannot have its address
+        runtime::extent images;
+        output_kind wanted = output_kind::logits;
+        bool own_results = true; ///< they are in this memory, not in the caller's
+        friend bool operator==(const plan &, const plan &) = default;
+    };
+
+    serial_executor serial;
+    executor *given = nullptr;
+    observer *watcher = nullptr;
+    platform::pages memory;
+    index_type floats = 0;        ///< that the plan needs
+    index_type result_floats = 0; ///< of them, the first: they stay when the rest is used again
+    plan planned;
+    output_shapes shapes;                      ///< of the plan's outputs
+    output_buffers buffers;                    ///< the results, if they are in this memory
+    outputs results;                           ///< the same, to read
+    std::vector<resampling::cropper> croppers; ///< one for each picture of a batch
+    std::vector<std::uint8_t> crops;           ///< N x height x width x 3
+    byte_values values{};
+
+    executor &threads() noexcept { return given ? *given : serial; }
+
+    /// Lays the memory out, unless it is for this plan already: the network is run once without computing anything, to count.
+    void prepare(plan next) {
+        if (next == planned) return;
+        output_shapes next_shapes = parts::shapes_of(next.network->net(), next.images, next.wanted);
+        runtime::arena addresses, counter;
+        output_buffers counted;
+        take(addresses, next_shapes, counted);
+        const index_type kept = next.own_results ? addresses.top() : 0;
+        counter.take(kept);
+        next.network->run({next.network->tier(), counter, nullptr, threads().workers()}, {}, next.images, counted);
+
+        planned = {};
+        memory = {};
+        floats = 0;
+        memory = platform::pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
+        floats = counter.peak();
+        result_floats = kept;
+        shapes = std::move(next_shapes);
+        buffers = {};
+        results = {};
+        if (next.own_results) {
+            runtime::arena own = arena();
+            take(own, shapes, buffers);
+            for_each_output(buffers, results, [](const tensor_view<float> &from, tensor_view<const float> &to) { to = from; });
+        }
+        planned = std::move(next);
+    }
+
+    struct crop_images {
+        shape dims;
+        runtime::image_source source;
+    };
+    /// The crops of the pictures, and the shape of the batch that they are. Throws as preprocess() does.
+    crop_images crop_batch(std::span<const picture_view> pictures, const preprocessing &how) {
+        values = resampling::values_of(how);
+        if (croppers.size() < pictures.size()) croppers.resize(pictures.size());
+        for (std::size_t i = 0; i < pictures.size(); ++i) croppers[i].prepare(pictures[i], how);
+        const auto count = static_cast<index_type>(pictures.size());
+        const index_type row = how.width * 3, image = how.height * row;
+        const shape dims{count, 3, how.height, how.width};
+        // One that is its own crop stays where it is.
+        if (count == 1 && resampling::is_own_crop(pictures[0], how))
+            return {dims, runtime::image_source::pixels(pictures[0].pixels, values)};
+        crops.resize(std::max(crops.size(), static_cast<std::size_t>(dims.count())));
+        const auto crop = [&](index_type i, int) {
+            croppers[static_cast<std::size_t>(i)].run(
+                [&](index_type y, const std::uint8_t *from) { std::copy_n(from, row, crops.data() + i * image + y * row); });
+        };
+        threads().run(count, task_ref(crop));
+        return {dims, runtime::image_source::pixels(crops.data(), values)};
+    }
+
+    /// Runs the plan.
+    void run(const runtime::image_source &images, const output_buffers &out) {
+        runtime::arena rest = arena();
+        rest.take(result_floats);
+        planned.network->run({planned.network->tier(), rest, &threads(), threads().workers(), watcher}, images, planned.images,
+                             out);
+    }
+
+  private:
+    runtime::arena arena() const noexcept { return runtime::arena(reinterpret_cast<float *>(memory.data())); }
+
+    template <class From, class To, class F>
+    static void for_each_output(const per_output<From> &from, per_output<To> &to, F &&f) {
+        f(from.logits, to.logits);
+        f(from.embedding, to.embedding);
+        f(from.stem, to.stem);
+        f(from.final_conv, to.final_conv);
+        to.stages.resize(from.stages.size());
+        for (std::size_t i = 0; i < from.stages.size(); ++i) f(from.stages[i], to.stages[i]);
+        to.fork_features.resize(from.fork_features.size());
+        for (std::size_t i = 0; i < from.fork_features.size(); ++i) f(from.fork_features[i], to.fork_features[i]);
+    }
+    static void take(runtime::arena &from, const output_shapes &shapes, output_buffers &out) {
+        for_each_output(shapes, out, [&](const shape &dims, tensor_view<float> &view) {
+            if (dims.rank() > 0) view = {from.take(dims.count()), dims};
+        });
+    }
+};
+
+FASTVIT_FUNCTION workspace::workspace() : state_(std::make_unique<state>()) {}
+FASTVIT_FUNCTION workspace::workspace(executor &threads) : workspace() { state_->given = &threads; }
+FASTVIT_FUNCTION workspace::workspace(workspace &&) noexcept = default;
+FASTVIT_FUNCTION workspace &workspace::operator=(workspace &&) noexcept = default;
+FASTVIT_FUNCTION workspace::~workspace() = default;
+FASTVIT_FUNCTION void workspace::watch(observer *who) noexcept { state_->watcher = who; }
+FASTVIT_FUNCTION index_type workspace::bytes() const noexcept { return state_->floats * static_cast<index_type>(sizeof(float)); }
+
+}} // namespace fastvit::FASTVIT_ABI

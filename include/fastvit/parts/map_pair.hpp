@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The two maps that the blocks of a stage work in.
+#pragma once
+
+#include "fastvit/runtime/map.hpp"
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
+
+/// The activations, and a map of the same layout to work in: a part of the backbone reads `x` and leaves its result there.
+struct map_pair {
+    runtime::map x, other;
+
+    /// Around the maps of every stage: what the 7 x 7 windows of ConvFFN, patch embedding and positional encoding need.
+    static constexpr index_type halo = 3;
+};
+
+}}} // namespace fastvit::FASTVIT_ABI::parts

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// How maps are cut into tasks. Results do not depend on it.
+#pragma once
+
+#include "fastvit/kernels/gemm/contract.hpp"
+#include "fastvit/runtime/map.hpp"
+
+#include <algorithm>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace runtime {
+
+/// A rectangle of pixels of one image.
+struct tile {
+    index_type image, y, x, rows, columns;
+    index_type pixels() const noexcept { return rows * columns; }
+};
+
+/// A map cut into tiles of nearly equal size, as many as the workers can share out evenly. Results do not depend on it.
+struct tiling {
+    extent size;
+    index_type down, across; ///< tiles
+
+    /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit.
+    tiling(const extent &e, index_type target, int workers) : size(e) {
+        target = std::clamp<index_type>(target, 1, kernels::gemm_max_pixels);
+        across = (e.width + target - 1) / target;
+        cut_down(std::clamp<index_type>(target / columns(), 1, e.height), workers);
+    }
+    /// Bands of about that many whole rows.
+    static tiling bands(const extent &e, index_type rows, int workers) {
+        tiling t(e);
+        t.cut_down(std::clamp<index_type>(rows, 1, e.height), workers);
+        return t;
+    }
+
+    index_type count() const noexcept { return size.images * down * across; }
+    index_type rows() const noexcept { return (size.height + down - 1) / down; }       ///< of the highest tile
+    index_type columns() const noexcept { return (size.width + across - 1) / across; } ///< of the widest tile
+    index_type most_pixels() const noexcept { return rows() * columns(); }
+    tile operator[](index_type i) const noexcept {
+        const index_type row = i / across % down, column = i % across;
+        const index_type y = row * size.height / down, x = column * size.width / across;
+        return {i / (across * down), y, x, (row + 1) * size.height / down - y, (column + 1) * size.width / across - x};
+    }
+
+  private:
+    explicit tiling(const extent &e) : size(e), across(1) {}
+    void cut_down(index_type most_rows, int workers) noexcept {
+        down = (size.height + most_rows - 1) / most_rows;
+        while (count() % workers != 0 && down < size.height) ++down;
+    }
+};
+
+/// Pixels of a tile whose maps, `floats` for each pixel, take about 192 KB: they and the weights that stream past them fit the
+/// second-level cache (512 KB on Zen 3, 1 MB and more on newer machines).
+constexpr index_type tile_pixels_for(index_type floats) noexcept {
+    return std::clamp<index_type>(192 * 1024 / 4 / std::max<index_type>(floats, 1), 48, kernels::gemm_max_pixels);
+}
+
+/// Addresses of a tile's pixels in row order.
+template <class Pointer> void tile_pixels(const map &m, const tile &t, Pointer *out) noexcept {
+    for (index_type y = 0; y < t.rows; ++y)
+        for (index_type x = 0; x < t.columns; ++x) *out++ = m.at(t.image, t.y + y, t.x + x);
+}
+
+/// Addresses of `count` pixels that lie one after the other.
+template <class Pointer> void run_pixels(float *first, index_type stride, index_type count, Pointer *out) noexcept {
+    for (index_type i = 0; i < count; ++i) out[i] = first + i * stride;
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::runtime

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// The memory and threads of forward passes.
+#pragma once
+
+#include "fastvit/base/config.hpp"
+#include "fastvit/executor.hpp"
+#include "fastvit/observer.hpp"
+
+#include <memory>
+
+namespace fastvit { inline namespace FASTVIT_ABI {
+
+/// The memory and threads of a forward pass: one call at a time. It keeps its memory, so that the next call of the same shape
+/// allocates nothing. Move-only; results of the last call move with it.
+class workspace {
+  public:
+    /// In the calling thread.
+    workspace();
+    /// On an executor, which outlives the workspace. Any executor gives the same bits.
+    explicit workspace(executor &threads);
+    workspace(workspace &&) noexcept;
+    workspace &operator=(workspace &&) noexcept;
+    ~workspace();
+
+    /// From now on `who` is told which part of the network runs; null for nobody. It outlives the workspace, or is replaced.
+    void watch(observer *who) noexcept;
+
+    /// Bytes of activations that the last shape needs, results included.
+    [[nodiscard]] index_type bytes() const noexcept;
+
+  private:
+    friend class model;
+    struct state;
+    // A workspace that has been moved from has none, and may only be assigned to or destroyed.
+    std::unique_ptr<state> state_;
+};
+
+}} // namespace fastvit::FASTVIT_ABI
+
+#if !defined(FASTVIT_COMPILED)
+#include "fastvit/impl/workspace.hpp"
+#endif
