@@ -44,7 +44,8 @@ fastvit::architecture draw(fuzz::number_source numbers) {
         stage = {.blocks = number(1, 2), .channels = channels, .hidden = channels * number(1, 4)};
         channels = std::min<index_type>(channels * number(1, 64), channels * std::max<index_type>(1, 128 / channels));
     }
-    net.head_channels = net.stages.back().channels * number(1, 64);
+    const index_type last = net.stages.back().channels, least = 16; // of a head, which has a sixteenth in its squeeze and excite
+    net.head_channels = last * std::max(number(1, 64), (least + last - 1) / last);
     return net;
 }
 
