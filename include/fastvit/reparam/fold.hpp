@@ -60,7 +60,8 @@ struct folded_conv {
 
     explicit folded_conv(const conv_shape &d)
         : dims(d), kernel(static_cast<std::size_t>(d.out * d.fan_in())), bias(static_cast<std::size_t>(d.out)) {}
-    folded_conv(const conv_shape &d, const conv &c) : dims(d), kernel(to_double(c.kernel)), bias(to_double(c.bias)) {}
+    folded_conv(const conv_shape &d, const conv &c) : folded_conv(d, to_double(c.kernel), to_double(c.bias)) {}
+    folded_conv(const conv_shape &d, vector k, vector b) : dims(d), kernel(std::move(k)), bias(std::move(b)) {}
 
     /// The weights of output o.
     double *row(index_type o) noexcept { return kernel.data() + o * dims.fan_in(); }
@@ -81,8 +82,7 @@ struct folded_conv {
 /// A convolution followed by BatchNorm.
 inline folded_conv fold(const conv_shape &dims, const conv_bn &w) {
     affine bn = to_affine(w.bn);
-    folded_conv folded(dims);
-    folded.kernel = to_double(w.kernel);
+    folded_conv folded(dims, to_double(w.kernel), vector(bn.shift.size()));
     folded.scale_outputs(bn.scale);
     folded.bias = std::move(bn.shift);
     return folded;
