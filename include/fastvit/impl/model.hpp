@@ -132,9 +132,9 @@ FASTVIT_FUNCTION void model::forward_into(tensor_view<const float> images, works
 FASTVIT_FUNCTION const outputs &model::forward(std::span<const picture_view> pictures, const preprocessing &how, workspace &space,
                                                output_kind wanted) const {
     workspace::state &state = *space.state_;
-    const auto images = state.crop_batch(pictures, how);
-    state.prepare({network_, parts::checked_extent(architecture(), images.dims, wanted), wanted});
-    state.run(images.source, state.buffers);
+    const shape images = state.prepare_crops(pictures, how);
+    state.prepare({network_, parts::checked_extent(architecture(), images, wanted), wanted});
+    state.run(state.crop(pictures, how), state.buffers);
     return state.results;
 }
 
@@ -142,10 +142,10 @@ FASTVIT_FUNCTION void model::forward_into(std::span<const picture_view> pictures
                                           const output_buffers &results) const {
     workspace::state &state = *space.state_;
     const output_kind wanted = parts::wanted_by(results);
-    const auto images = state.crop_batch(pictures, how);
-    state.prepare({network_, parts::checked_extent(architecture(), images.dims, wanted), wanted, false});
+    const shape images = state.prepare_crops(pictures, how);
+    state.prepare({network_, parts::checked_extent(architecture(), images, wanted), wanted, false});
     parts::check_buffers(state.shapes, results);
-    state.run(images.source, results);
+    state.run(state.crop(pictures, how), results);
 }
 
 }} // namespace fastvit::FASTVIT_ABI

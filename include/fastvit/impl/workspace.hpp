@@ -72,28 +72,28 @@ struct workspace::state {
         planned = std::move(next);
     }
 
-    struct crop_images {
-        shape dims;
-        runtime::image_source source;
-    };
-    /// The crops of the pictures, and the shape of the batch that they are. Throws as preprocess() does.
-    crop_images crop_batch(std::span<const picture_view> pictures, const preprocessing &how) {
+    /// Gets ready to crop the pictures, and gives the shape of the batch that they become. Throws as preprocess() does.
+    shape prepare_crops(std::span<const picture_view> pictures, const preprocessing &how) {
         values = resampling::values_of(how);
         if (croppers.size() < pictures.size()) croppers.resize(pictures.size());
         for (std::size_t i = 0; i < pictures.size(); ++i) croppers[i].prepare(pictures[i], how);
+        return {static_cast<index_type>(pictures.size()), 3, how.height, how.width};
+    }
+
+    /// The crops of the pictures, at least one, that prepare_crops() was given.
+    runtime::image_source crop(std::span<const picture_view> pictures, const preprocessing &how) {
+        // One that is its own crop stays where it is.
+        if (pictures.size() == 1 && resampling::is_own_crop(pictures[0], how))
+            return runtime::image_source::pixels(pictures[0].pixels, values);
         const auto count = static_cast<index_type>(pictures.size());
         const index_type row = how.width * 3, image = how.height * row;
-        const shape dims{count, 3, how.height, how.width};
-        // One that is its own crop stays where it is.
-        if (count == 1 && resampling::is_own_crop(pictures[0], how))
-            return {dims, runtime::image_source::pixels(pictures[0].pixels, values)};
-        crops.resize(std::max(crops.size(), static_cast<std::size_t>(dims.count())));
-        const auto crop = [&](index_type i, int) {
+        crops.resize(std::max(crops.size(), static_cast<std::size_t>(count * image)));
+        const auto task = [&](index_type i, int) {
             croppers[static_cast<std::size_t>(i)].run(
                 [&](index_type y, const std::uint8_t *from) { std::copy_n(from, row, crops.data() + i * image + y * row); });
         };
-        threads().run(count, task_ref(crop));
-        return {dims, runtime::image_source::pixels(crops.data(), values)};
+        threads().run(count, task_ref(task));
+        return runtime::image_source::pixels(crops.data(), values);
     }
 
     /// Runs the plan.
