@@ -9,18 +9,17 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// What a forward pass is asked for, joined with |. Only what these need is computed.
+/// What a forward pass is asked for, combined with |. Only what these need is computed.
 enum class output_kind : unsigned {
-    logits = 1,      ///< N x classes: the last linear layer; of a CLIP, the projection that is compared with the text's
-    embedding = 2,   ///< N x head channels: what the linear layer sees, after pooling
+    logits = 1,      ///< N x classes: of the last linear layer; for a CLIP, the image's vector to compare with a text's
+    embedding = 2,   ///< N x head channels: what the linear layer takes, after global pooling
     stem = 4,        ///< N x C x H x W: after the stem
     stages = 8,      ///< the feature pyramid: each stage after its last block
     final_conv = 16, ///< the head's convolution, after its activation
-    /// What the official code's dense-prediction form (`fork_feat`) returns, for its checkpoints: the outputs of `network.0`,
-    /// `.2`,
-    /// `.4` and `.6`, each after a BatchNorm of its own. Without positional encodings these are the four stages. In SA and MA
-    /// networks `network.6` is the positional encoding before the blocks of the last stage, so the last feature has not seen
-    /// attention. Dense-prediction heads were trained on that feature. `stages` has no such exception.
+    /// What the official dense-prediction form (`fork_feat`) returns, for its checkpoints: the outputs of `network.0`,
+    /// `network.2`, `network.4` and `network.6`, each after a BatchNorm of its own. Without positional encodings these are the
+    /// four stages. In SA and MA networks `network.6` is the positional encoding before the last stage's blocks, so the last
+    /// feature has not seen attention; dense-prediction heads were trained on that feature. `stages` has no such exception.
     fork_features = 32
 };
 constexpr output_kind operator|(output_kind a, output_kind b) noexcept {
@@ -34,12 +33,12 @@ constexpr bool wants(output_kind set, output_kind one) noexcept {
 /// A T for each output of a forward pass.
 template <class T> struct per_output {
     T logits{}, embedding{}, stem{}, final_conv{};
-    std::vector<T> stages, fork_features;
+    std::vector<T> stages{}, fork_features{};
 };
 
 /// The results of a forward pass: NCHW, float32, contiguous, in the memory of the workspace. What was not asked for is empty.
 using outputs = per_output<tensor_view<const float>>;
-/// Memory of the caller's for the results: what is not empty is computed and written there.
+/// The caller's memory for results: what is not empty is computed and written there.
 using output_buffers = per_output<tensor_view<float>>;
 /// The shapes of the results. What was not asked for has no dimensions.
 using output_shapes = per_output<shape>;

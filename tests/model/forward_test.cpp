@@ -4,52 +4,26 @@
 // Labels: threads
 #include "fastvit/cost.hpp"
 #include "fastvit/executor.hpp"
-#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/postprocess.hpp"
 
+#include "support/counted_allocations.hpp"
+#include "support/custom_networks.hpp"
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
 #include "support/reference_network.hpp"
+#include "support/results.hpp"
 #include "support/seeded.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <cstdlib>
-#include <iterator>
-#include <map>
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
-
-namespace {
-std::atomic<long> allocations{0};
-
-void *counted(std::size_t size, std::size_t alignment) {
-    ++allocations;
-    // aligned_alloc wants a multiple of the alignment.
-    void *const p = std::aligned_alloc(alignment, (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment);
-    if (!p) throw std::bad_alloc();
-    return p;
-}
-} // namespace
-
-// Every form of new and delete comes down to these. Not inlined, lest compilers take free() for the wrong partner of new.
-[[gnu::noinline]] void *operator new(std::size_t size) { return counted(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
-[[gnu::noinline]] void *operator new(std::size_t size, std::align_val_t alignment) {
-    return counted(size, static_cast<std::size_t>(alignment));
-}
-[[gnu::noinline]] void operator delete(void *p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void *p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void *p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void *p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -58,53 +32,10 @@ using namespace fastvit_test;
 using fastvit::index_type;
 using io_test::expect_error;
 
-const std::vector<std::string> tier_names = [] {
-    std::vector<std::string> names;
-    for (const isa_tier &tier : isa_tiers())
-        if (tier.supported) names.emplace_back(tier.name);
-    return names;
-}();
-
-// --- networks that nobody has published
-
 struct custom {
     const char *name;
     architecture net;
 };
-
-constexpr stage_architecture plain(index_type blocks, index_type channels, index_type hidden) {
-    return {.blocks = blocks, .channels = channels, .hidden = hidden};
-}
-constexpr stage_architecture attending(index_type blocks, index_type channels, index_type hidden,
-                                       attention_norm norm = attention_norm::batch_norm) {
-    return {.blocks = blocks,
-            .channels = channels,
-            .hidden = hidden,
-            .mixer = token_mixer::attention,
-            .position = true,
-            .norm = norm};
-}
-
-architecture make(std::vector<stage_architecture> stages, index_type head_channels, index_type classes,
-                  index_type in_channels = 3) {
-    architecture net;
-    net.variant = "custom";
-    net.in_channels = in_channels;
-    net.classes = classes;
-    net.stages = std::move(stages);
-    net.head_channels = head_channels;
-    return net;
-}
-
-architecture with_fork_features(architecture net) {
-    net.fork_features = true;
-    return net;
-}
-
-// RepMixer and attention, and every output that there is, quick enough to be run many times.
-architecture small_net() {
-    return with_fork_features(make({plain(1, 8, 24), plain(2, 16, 48), plain(1, 32, 96), attending(1, 64, 192)}, 128, 10));
-}
 
 std::vector<custom> customs() {
     std::vector<custom> all{
@@ -148,68 +79,7 @@ std::vector<custom> customs() {
 
 // --- results
 
-using results = std::vector<std::pair<std::string, tensor<float>>>;
-
-// Copies of all that is there, by name.
-results copied(const outputs &out) {
-    results all;
-    const auto add = [&](const std::string &name, tensor_view<const float> t) {
-        if (!t.empty()) all.emplace_back(name, t);
-    };
-    add("stem", out.stem);
-    for (std::size_t s = 0; s < out.stages.size(); ++s) add("stage" + std::to_string(s), out.stages[s]);
-    for (std::size_t i = 0; i < out.fork_features.size(); ++i) add("out" + std::to_string(i), out.fork_features[i]);
-    add("final_conv", out.final_conv);
-    add("embedding", out.embedding);
-    add("logits", out.logits);
-    return all;
-}
-
-results run(const model &net, tensor_view<const float> images, workspace &&space = {}) {
-    return copied(net.forward(images, space, everything(net.architecture())));
-}
-
-void expect_same_bits(const results &expected, const results &actual) {
-    ASSERT_EQ(expected.size(), actual.size());
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-        const auto &[name, e] = expected[i];
-        const auto &[actual_name, a] = actual[i];
-        EXPECT_EQ(actual_name, name);
-        ASSERT_EQ(a.dims().to_string(), e.dims().to_string()) << name;
-        const auto at = std::mismatch(e.span().begin(), e.span().end(), a.span().begin()).first - e.span().begin();
-        EXPECT_EQ(at, e.count()) << name << " differs from this element on";
-    }
-}
-
-const checkpoint &small_checkpoint() {
-    static const checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
-    return source;
-}
-model small_model(graph form = graph::folded) { return model(small_checkpoint(), {.graph = form}); }
-
 const std::vector<std::pair<index_type, index_type>> sizes{{1, 1}, {5, 7}, {33, 47}, {64, 96}, {72, 104}, {1, 40}};
-
-// Both graphs.
-void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const checkpoint &source,
-                      const tensor<float> &images, model_options options) {
-    for (const graph form : {graph::train_time, graph::folded}) {
-        options.graph = form;
-        const model m(source, options);
-        SCOPED_TRACE(std::string(m.isa()) + (form == graph::folded ? " folded " : " train-time ") + images.dims().to_string());
-        EXPECT_EQ(m.architecture().variant, "custom");
-        const results actual = run(m, images);
-        EXPECT_EQ(actual.size(), expected.size());
-        for (const auto &[name, t] : actual) {
-            const auto &e = expected.at(name);
-            std::vector<index_type> dims{e.images, e.channels, e.height, e.width};
-            dims.resize(t.dims().rank());
-            tensor<float> rounded{shape(dims)};
-            std::copy(e.values.begin(), e.values.end(), rounded.data());
-            const difference d = expected_tensor::whole(rounded).from(t);
-            EXPECT_LE(d.relative, tolerance) << name << ": " << d;
-        }
-    }
-}
 
 class custom_test : public testing::TestWithParam<custom> {};
 INSTANTIATE_TEST_SUITE_P(forward, custom_test, testing::ValuesIn(customs()), [](const auto &i) { return i.param.name; });
@@ -220,7 +90,7 @@ TEST_P(custom_test, both_graphs_give_the_references_results_on_every_tier) {
     for (const auto &[height, width] : sizes) {
         const tensor<float> images = seeded_input({2, net.in_channels, height, width});
         const auto expected = reference::run_network(source, net, images);
-        for (const std::string &tier : tier_names)
+        for (const std::string &tier : usable_tiers())
             expect_reference(expected, source, images, {.isa = tier, .large_kernel_gelu = net.large_kernel_gelu});
     }
 }
@@ -342,7 +212,7 @@ TEST(forward, halves_odd_sizes_upwards) {
 // --- batches and threads
 
 TEST(forward, gives_a_batch_the_bits_of_its_images_alone) {
-    for (const std::string &tier : tier_names)
+    for (const std::string &tier : usable_tiers())
         for (const graph form : {graph::folded, graph::train_time})
             for (const auto &[height, width] : sizes) {
                 SCOPED_TRACE(tier + " " + std::to_string(height) + " x " + std::to_string(width));

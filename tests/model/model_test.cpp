@@ -2,11 +2,11 @@
 // The published networks against the official implementations. The environment variable FASTVIT_GOLDENS may name a directory of
 // complete golden files; those of the repository are samples.
 // Labels: portable
-#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"
+#include "support/results.hpp"
 #include "support/sanitized.hpp"
 #include "support/seeded.hpp"
 
@@ -126,12 +126,6 @@ TEST(goldens, hold_for_mobileclips_spelling_of_mci0) {
 // The goldens above ran on the fastest tier.
 class tier_test : public testing::TestWithParam<std::string> {};
 
-std::vector<std::string> usable_tiers() {
-    std::vector<std::string> names;
-    for (const isa_tier &tier : isa_tiers())
-        if (tier.supported) names.emplace_back(tier.name);
-    return names;
-}
 INSTANTIATE_TEST_SUITE_P(model, tier_test, testing::ValuesIn(usable_tiers()), [](const auto &i) { return i.param; });
 
 TEST_P(tier_test, gives_the_official_outputs) {

@@ -21,7 +21,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 struct workspace::state {
     /// What the memory is laid out for.
     struct plan {
-        std::shared_ptr<const parts::network> network; // kept, so that another network cannot have its address
+        std::shared_ptr<const parts::network> network; // kept alive, so that no other network gets its address
         runtime::extent images;
         output_kind wanted = output_kind::logits;
         bool own_results = true; ///< they are in this memory, not in the caller's
@@ -33,7 +33,7 @@ struct workspace::state {
     observer *watcher = nullptr;
     platform::pages memory;
     index_type floats = 0;        ///< that the plan needs
-    index_type result_floats = 0; ///< of them, the first: they stay when the rest is used again
+    index_type result_floats = 0; ///< the first of them: they stay while the rest is reused
     plan planned;
     output_shapes shapes;                      ///< of the plan's outputs
     output_buffers buffers;                    ///< the results, if they are in this memory
@@ -44,7 +44,7 @@ struct workspace::state {
 
     executor &threads() noexcept { return given ? *given : serial; }
 
-    /// Lays the memory out, unless it is for this plan already: the network is run once without computing anything, to count.
+    /// Lays the memory out for a plan, unless it is the last one: a run that computes nothing counts how much it takes.
     void prepare(plan next) {
         if (next == planned) return;
         output_shapes next_shapes = parts::shapes_of(next.network->net(), next.images, next.wanted);
@@ -74,6 +74,7 @@ struct workspace::state {
 
     /// Gets ready to crop the pictures, and gives the shape of the batch that they become. Throws as preprocess() does.
     shape prepare_crops(std::span<const picture_view> pictures, const preprocessing &how) {
+        if (pictures.empty()) throw error(error_kind::invalid_argument, "no pictures");
         values = resampling::values_of(how);
         if (croppers.size() < pictures.size()) croppers.resize(pictures.size());
         for (std::size_t i = 0; i < pictures.size(); ++i) croppers[i].prepare(pictures[i], how);
