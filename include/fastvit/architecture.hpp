@@ -14,7 +14,7 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// How the blocks of a stage mix tokens (paper, section 3.1). No published network pools: it is the paper's baseline.
+/// How the blocks of a stage mix tokens (paper, section 3.1). Pooling is the paper's baseline; no published network uses it.
 enum class token_mixer : unsigned char { rep_mixer, attention, pooling };
 
 /// What normalises the input of attention: BatchNorm, which folds away, or LayerNorm over the channels of each pixel (MCi3,
@@ -41,7 +41,7 @@ struct stage_architecture {
     friend bool operator==(const stage_architecture &, const stage_architecture &) = default;
 };
 
-/// A whole network. Everything here can be read off a checkpoint's tensors but large_kernel_gelu, which is known by variant.
+/// A whole network. All of it can be read off a checkpoint's tensors, except large_kernel_gelu, which follows from the variant.
 struct architecture {
     std::string variant; ///< `fastvit_t8` ...; `custom` if it is none of the published ones
     index_type in_channels = 3;
@@ -49,14 +49,14 @@ struct architecture {
     std::vector<stage_architecture> stages;
     index_type head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
     linear_form linear = linear_form::biased;
-    std::vector<std::string> other_head; ///< tensors, by the file's names, of a head that is not one linear layer: no logits
+    std::vector<std::string> other_head; ///< a head that is not one linear layer: its tensors, as the file names them
     bool fork_features = false;     ///< BatchNorms beside the network for output::fork_features: official `fork_feat` checkpoints
     bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
     [[nodiscard]] index_type stride() const noexcept { return index_type{2} << stages.size(); }
-    /// How many modules of the official list `network` a stage is: patch embedding, positional encoding, blocks.
+    /// How many modules of the official `network` list a stage takes: patch embedding, positional encoding, blocks.
     [[nodiscard]] index_type network_modules(std::size_t stage) const noexcept {
         return (stage > 0) + stages[stage].position + 1;
     }
@@ -72,10 +72,11 @@ inline std::string why_no_logits(const architecture &net) {
     return "the head of this network is not one linear layer, so it gives no logits: " + tensors;
 }
 
-/// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: of 0, 2, 4 and 6, whatever they are.
+/// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: for 0, 2, 4 and 6, whatever they
+/// are.
 [[nodiscard]] constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }
 
-/// A published variant, by what tells it from the others.
+/// What distinguishes a published variant from the others.
 struct variant_entry {
     std::string_view name;
     std::size_t stages;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The small network that comes with the library: it names the shape in a picture, and needs no download.
 //
-// Its files are looked for in the directory that the environment variable FASTVIT_DATA_DIR names; without it in the one that
-// CMake's target fastvit::fastvit passes on as a macro of the same name.
+// Its files are in the directory that the environment variable FASTVIT_DATA_DIR names or, if that is not set, in the one that the
+// CMake target fastvit::fastvit passes as a macro of the same name.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -18,8 +18,8 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 
 namespace bundled {
 
-/// A file of the bundled model, in the directory that the environment variable names, or else in `directory`. Throws `io` for a
-/// file that is not there; the message says where it was looked for, and how to say where it is.
+/// The path of one of its files, in the directory that the environment variable names, or else in `directory`. Throws `io` if
+/// there is no such file; the message says which directory that was and how to name another.
 [[nodiscard]] std::filesystem::path file(std::string_view name, std::string_view directory);
 
 // The macro may differ from unit to unit, so what depends on it has internal linkage: each unit has its own.

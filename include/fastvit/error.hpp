@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The one exception type. Thrown while loading and configuring, never inside the network's forward pass.
+// The one exception type. It is thrown for bad files and bad arguments, never once a forward pass has begun to compute.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -18,7 +18,7 @@ enum class error_kind {
     bad_format,        ///< the bytes are not what the container format allows
     unsupported,       ///< well-formed, but of a kind that this library does not read or run
     missing_tensor,    ///< a tensor that the network needs is not in the checkpoint
-    unexpected_tensor, ///< a tensor that the network has no place for, or that is there twice
+    unexpected_tensor, ///< a tensor that the network has no place for, or a duplicate
     shape_mismatch,    ///< a tensor's shape is not the one that the network needs
     bad_value,         ///< a number that cannot be right: a negative variance, a NaN
     invalid_argument,  ///< the caller's argument

@@ -34,7 +34,7 @@ class executor {
     /// How many tasks may run at once: worker numbers are below this. At least 1, and the same for the executor's whole life.
     virtual int workers() const noexcept = 0;
     /// Calls task(i, worker) once for each i in [0, tasks), in any order, and returns when all have returned. Two calls that run
-    /// at the same time have different worker numbers. The tasks throw nothing.
+    /// at the same time have different worker numbers. Tasks do not throw.
     virtual void run(index_type tasks, task_ref task) = 0;
 };
 
@@ -47,14 +47,14 @@ class serial_executor final : public executor {
     }
 };
 
-/// A pool of threads that wait for work, first spinning for some microseconds, so that the next layer's tasks find them awake,
-/// then asleep in the kernel: an idle pool uses no processor time. The calling thread is worker 0.
+/// A pool of threads. A thread without work spins for some microseconds, so that the next layer's tasks find it awake, and then
+/// sleeps: an idle pool uses no processor time. The calling thread is worker 0.
 ///
-/// Several threads may call run(): one at a time has the pool, and the others meanwhile run their tasks themselves.
+/// Several threads may call run(). One of them at a time has the pool; the others run their tasks themselves.
 class thread_pool final : public executor {
   public:
     /// `workers` counts the calling thread; 0 means one for each of the machine's hardware threads.
-    /// Throws std::system_error if the system gives no more threads.
+    /// Throws std::system_error if the system has no more threads to give.
     explicit thread_pool(int workers = 0);
     ~thread_pool() override;
     thread_pool(const thread_pool &) = delete;

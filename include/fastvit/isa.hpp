@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which kernels run: tiers of instruction sets, of which the machine decides at run time.
+// Which kernels run. Each instruction set is a tier, and the tier is chosen when the program runs.
 #pragma once
 
 #include "fastvit/kernels/registry.hpp"

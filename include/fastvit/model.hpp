@@ -24,7 +24,7 @@ namespace parts {
 class network;
 }
 
-/// Which of the two equal graphs is run.
+/// Which of two equivalent graphs to run.
 enum class graph : unsigned char {
     folded,    ///< every branch, BatchNorm and layer scale folded into a convolution
     train_time ///< every branch with its BatchNorm, as the network was trained (in evaluation form); folded blocks stay folded
@@ -34,11 +34,11 @@ enum class graph : unsigned char {
 struct model_options {
     fastvit::graph graph = fastvit::graph::folded;
     std::string_view isa = {};                  ///< see select_isa()
-    std::optional<bool> large_kernel_gelu = {}; ///< see architecture; for custom networks, whose tensors do not tell
-    /// Of several networks in one state dict the one whose tensors' names begin so (`model.`, `ema.model.`; the last dot may be
-    /// left out); without it there must be only one.
+    std::optional<bool> large_kernel_gelu = {}; ///< overrides the architecture's, which no tensor of a custom network shows
+    /// Which network, where a state dict has several: the one whose tensors' names begin with this (`model.`, `ema.model.`; the
+    /// last dot may be left out). Without it there must be only one.
     std::optional<std::string_view> prefix = {};
-    std::string_view key = {}; ///< of the dictionary in a PyTorch file, see checkpoint::open(); the constructor ignores it
+    std::string_view key = {}; ///< which dictionary of a PyTorch file: see checkpoint::open(). Not for the constructor
 };
 
 /// A network with its weights packed for this machine. Immutable: any number of threads may run one model at once, each with its
@@ -48,9 +48,9 @@ class model {
     /// Reads, folds and packs the network of a checkpoint file (see checkpoint::open). Throws fastvit::error, which names the
     /// file, the tensor, what was expected and what was found.
     [[nodiscard]] static model open(const std::filesystem::path &path, const model_options &options = {});
-    /// The same from a file that is in memory, which is not needed afterwards. `label` stands for its name in messages.
+    /// The same from a file in memory, which is not needed afterwards. `label` is its name in messages.
     [[nodiscard]] static model from_bytes(std::span<const std::byte> bytes, std::string label, const model_options &options = {});
-    /// The same from a checkpoint that is open, which is not needed afterwards.
+    /// The same from an open checkpoint, which is not needed afterwards.
     explicit model(const checkpoint &source, const model_options &options = {});
 
     [[nodiscard]] const fastvit::architecture &architecture() const noexcept;
@@ -65,16 +65,17 @@ class model {
 
     /// Runs the network on a batch, N x C x H x W float32, already normalised (see preprocess.hpp). The results live in `space`
     /// until its next use. Throws invalid_argument for a shape that the network cannot take or an output that it does not have,
-    /// and std::bad_alloc, both before anything is computed; nothing is allocated unless the shape or the outputs differ from the
-    /// last call's with this workspace.
+    /// and std::bad_alloc; both before anything is computed. Allocates only if the network, the shape or the outputs are not
+    /// those of the workspace's last call.
     const outputs &forward(tensor_view<const float> images, workspace &space, output_kind wanted = output_kind::logits) const;
-    /// The same of a tensor that may be a temporary: forward(preprocess(picture, how), space).
+    /// The same for a tensor, which may be a temporary: forward(preprocess(picture, how), space).
     const outputs &forward(const tensor<float> &images, workspace &space, output_kind wanted = output_kind::logits) const {
         return forward(images.view(), space, wanted);
     }
 
-    /// From decoded pictures to the answer: preprocess() and forward() in one, with the same bits, but the pixels go to the
-    /// network as they lie. The pictures are one batch, and may differ in size. Throws what both throw.
+    /// From decoded pictures to the answer in one call: the bits of preprocess() and forward(), but the pixels go straight to the
+    /// stem. The pictures form one batch, of at least one, and may differ in size. Throws what both throw, and allocates as
+    /// forward() does or for pictures larger than before.
     const outputs &forward(std::span<const picture_view> pictures, const preprocessing &how, workspace &space,
                            output_kind wanted = output_kind::logits) const;
     const outputs &forward(const picture_view &picture, const preprocessing &how, workspace &space,
@@ -82,8 +83,9 @@ class model {
         return forward({&picture, 1}, how, space, wanted);
     }
 
-    /// Runs the network and writes the outputs that are not empty to the caller's memory, of the shapes that output_shapes()
-    /// says; of stages and fork_features, all or none. Throws like forward(), and shape_mismatch.
+    /// Runs the network and writes its results to the caller's memory. An output without memory (a null view, an empty vector) is
+    /// not asked for; the others must have the shapes that output_shapes() gives. The stages are written all or not at all, and
+    /// so are the fork features. Throws like forward(), and shape_mismatch.
     void forward_into(tensor_view<const float> images, workspace &space, const output_buffers &results) const;
     void forward_into(std::span<const picture_view> pictures, const preprocessing &how, workspace &space,
                       const output_buffers &results) const;

@@ -8,9 +8,9 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// Is told by a workspace which part of the network runs, in the thread that called forward(), properly nested. The names of what
-/// is entered, joined with dots, are those of cost.hpp: `stages.2.blocks.0`, and in it `mlp`, is stages.2.blocks.0.mlp. Pooling
-/// is `head.global_pool`.
+/// Told by a workspace when a part of the network begins and ends, in the thread that called forward(). Parts nest, and their
+/// names, joined with dots, are those of cost.hpp: `mlp` inside `stages.2.blocks.0` is stages.2.blocks.0.mlp. The global average,
+/// which costs nothing there, is `head.global_pool`.
 class observer {
   public:
     virtual ~observer() = default;

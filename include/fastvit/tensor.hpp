@@ -24,7 +24,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 /// The dimensions of a tensor, outermost first. Rank 0 is a scalar.
 class shape {
   public:
-    /// Enough for every tensor of the network (4) with room for what else a checkpoint may hold.
+    /// The network's tensors have up to 4 dimensions; a checkpoint may hold others.
     static constexpr std::size_t max_rank = 8;
 
     shape() = default;
@@ -85,7 +85,7 @@ class shape {
     std::size_t rank_ = 0;
 };
 
-/// A contiguous row-major tensor that somebody else owns.
+/// A view of a contiguous row-major tensor that somebody else owns.
 template <class T> class tensor_view {
   public:
     tensor_view() = default;
@@ -116,8 +116,8 @@ template <class T> class tensor_view {
         return data_[offset];
     }
 
-    /// The part with index `i` in the first dimension, which it no longer has: one image of a batch, one row of a matrix. `i` is
-    /// below dim(0), which debug builds check.
+    /// Part `i` along the first dimension, which the result lacks: one image of a batch, one row of a matrix. `i` is below
+    /// dim(0), which debug builds check.
     [[nodiscard]] tensor_view operator[](index_type i) const noexcept {
         FASTVIT_ASSERT(dims_.rank() > 0 && 0 <= i && i < dims_[0]);
         const shape part = dims_.without_first();
@@ -132,9 +132,9 @@ template <class T> class tensor_view {
 /// A cache line, and the width of the widest vector register.
 inline constexpr std::size_t alignment = 64;
 
-/// Gives a tensor's elements back where they came from.
+/// Frees a tensor's elements, wherever they came from.
 struct element_release {
-    /// Is called with the address of the first element and with `bytes`; null for elements that are not the tensor's.
+    /// Called with the address of the first element and with `bytes`; null for elements that the tensor does not own.
     void (*function)(void *elements, std::size_t bytes) noexcept = nullptr;
     std::size_t bytes = 0;
 
@@ -145,8 +145,7 @@ struct element_release {
 
 /// A contiguous row-major tensor that owns its elements, aligned to a cache line.
 ///
-/// What refers to the elements cannot be had of a temporary, whose elements end with the expression: give it a name first. A
-/// function that is only called with a temporary can take a `const tensor<T> &`.
+/// A temporary has no data(), view() or span(), because its elements end with the expression: give it a name first.
 template <class T>
 requires std::is_trivially_copyable_v<T>
 class tensor {
@@ -158,21 +157,21 @@ class tensor {
     explicit tensor(tensor_view<const T> source) : tensor(uninitialised(source.dims())) {
         std::copy_n(source.data(), source.count(), data());
     }
-    /// Not yet written.
+    /// Elements with no value yet.
     [[nodiscard]] static tensor uninitialised(shape dims) {
         void *const elements = ::operator new (static_cast<std::size_t>(dims.count()) * sizeof(T), std::align_val_t{alignment});
         return adopt(static_cast<T *>(elements), dims,
                      {[](void *p, std::size_t) noexcept { ::operator delete (p, std::align_val_t{alignment}); }});
     }
-    /// Takes over elements that came from elsewhere, dims.count() of them, perhaps not aligned: `release` gives them back.
+    /// Takes over dims.count() elements from elsewhere, which need not be aligned; `release` frees them.
     [[nodiscard]] static tensor adopt(T *elements, shape dims, element_release release) noexcept {
         tensor t;
         t.data_ = {elements, release};
         t.dims_ = dims;
         return t;
     }
-    /// Takes the place of a tensor without a copy: the elements belong to somebody else, who keeps them alive, are perhaps not
-    /// aligned, and must not be written. A copy of it owns its elements as any other.
+    /// A tensor over elements that somebody else owns and keeps alive, without a copy. They need not be aligned and must not be
+    /// written. A copy of it owns its elements, like any other.
     [[nodiscard]] static tensor borrow(tensor_view<const T> elements) noexcept {
         return adopt(const_cast<T *>(elements.data()), elements.dims(), {});
     }
@@ -205,7 +204,7 @@ class tensor {
     [[nodiscard]] tensor_view<T> operator[](index_type i) &noexcept { return view()[i]; }
     [[nodiscard]] tensor_view<const T> operator[](index_type i) const &noexcept { return view()[i]; }
 
-    // Of a temporary.
+    // Not for a temporary.
     void data() const && = delete;
     void view() const && = delete;
     void span() const && = delete;

@@ -22,16 +22,16 @@ class workspace {
     workspace &operator=(workspace &&) noexcept;
     ~workspace();
 
-    /// From now on `who` is told which part of the network runs; null for nobody. It outlives the workspace, or is replaced.
+    /// Tells `who` from now on which part of the network runs; null for nobody. `who` outlives the workspace or is replaced.
     void watch(observer *who) noexcept;
 
-    /// Bytes of activations that the last shape needs, results included.
+    /// Bytes of activations that the last call needed, results included.
     [[nodiscard]] index_type bytes() const noexcept;
 
   private:
     friend class model;
     struct state;
-    // A workspace that has been moved from has none, and may only be assigned to or destroyed.
+    // Null in a workspace that was moved from, which may only be assigned to or destroyed.
     std::unique_ptr<state> state_;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// FASTVIT_ASSERT(condition): what a function's contract says of its arguments. assert() unless defined before the library is
-// included, the same way in every unit.
+// FASTVIT_ASSERT(condition) checks what a function's contract demands of its arguments. It is assert() unless it is defined
+// before the library is included, the same way in every unit.
 #pragma once
 
 #if !defined(FASTVIT_ASSERT)

@@ -11,10 +11,10 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
-// Every format that is read here stores little-endian numbers; elements are taken as they are.
+// All formats read here store little-endian numbers, and tensors' elements are used as they are stored.
 static_assert(std::endian::native == std::endian::little, "fastvit reads checkpoints on little-endian machines only");
 
-/// One number of a file, wherever it stands. `bytes` must have sizeof(T) of them.
+/// One number of a file, at any alignment. `bytes` has at least sizeof(T) bytes.
 template <class T>
 requires std::is_arithmetic_v<T> T load(const std::byte *bytes)
 noexcept {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The checksum of zip files: CRC-32 with the reflected polynomial 0xEDB88320.
 //
-// A checkpoint's every byte goes through it, so its speed decides what opening a zip file costs: 8 bytes a step with tables, and
-// where the machine has a carry-less multiplication, 64.
+// Every byte of a checkpoint goes through it, so its speed decides how long opening a zip file takes: 8 bytes a step with tables,
+// 64 where the machine has carry-less multiplication.
 #pragma once
 
 #include "fastvit/base/bytes.hpp"

@@ -36,8 +36,8 @@ constexpr std::size_t find_invalid_utf8(std::string_view text) noexcept {
     return text.size();
 }
 
-/// Text that changes nothing but the line it is written on: control characters, with which a name out of a file could rewrite a
-/// terminal, and bytes that are not UTF-8 are question marks.
+/// The text with a question mark for each control character, with which a name from a file could rewrite a terminal, and for each
+/// byte that is not UTF-8.
 inline std::string printable(std::string_view text) {
     std::string out;
     for (;;) {

@@ -27,7 +27,7 @@ inline void require_values(const tensor_view<const float> &t) {
                     "no values: a view of nothing, as an output is that forward() was not asked for");
 }
 
-// A copy of the rows of which each was given to `change`, as a span.
+// A copy of the rows, each changed by `change`, which is given a span.
 template <class Change> tensor<float> changed_rows(const tensor_view<const float> &rows, const Change &change) {
     require_values(rows);
     const std::size_t rank = rows.dims().rank();

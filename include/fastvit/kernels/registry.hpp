@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tiers of kernels in this program. Which they are stands in registry_impl.hpp, the only list that a new tier joins.
+// The tiers of kernels in this program. They are listed in registry_impl.hpp, the only list that a new tier joins.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -21,9 +21,9 @@ struct tier {
 /// The tiers compiled into this program, the fastest first.
 std::span<const tier> tiers();
 
-/// The tier named `name`; for an empty name the one that the environment variable FASTVIT_ISA names; without it the fastest that
-/// this machine can run. Throws invalid_argument, with the names there are, for one that is unknown or that the machine cannot
-/// run.
+/// The tier named `name`; if that is empty, the one that the environment variable FASTVIT_ISA names; if that is not set, the
+/// fastest that this machine can run. Throws invalid_argument, which lists the names, for a tier that is unknown or that the
+/// machine cannot run.
 const tier &select_tier(std::string_view name = {});
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

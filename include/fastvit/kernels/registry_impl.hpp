@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The list of tiers. Every one that this compiler can make is in the program, and the machine decides at run time.
+// The list of tiers. The program has every tier that its compiler can make; the machine decides which one runs.
 #pragma once
 
 #include "fastvit/error.hpp"

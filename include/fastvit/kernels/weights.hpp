@@ -36,7 +36,7 @@ template <class T> class buffer {
 };
 using float_buffer = buffer<float>;
 
-/// The packed weights of a model, one after the other in the order in which they are made, which is that in which they are read.
+/// The packed weights of a model, one after the other in the order in which they are packed, and later read.
 class weight_memory {
   public:
     template <class T> buffer<T> take(index_type count) {
@@ -52,7 +52,7 @@ class weight_memory {
 
   private:
     static constexpr index_type line = static_cast<index_type>(alignment);
-    static constexpr index_type piece_bytes = index_type{32} << 20; // of which only what is used becomes memory
+    static constexpr index_type piece_bytes = index_type{32} << 20; // only what is used of them takes memory
 
     std::shared_ptr<platform::pages> piece_;
     std::byte *next_ = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How a part tells its tensors: describe() lists the tensors of a part's weights by name and shape, once; reading, listing,
-// counting and writing are archives that it is given. Names are timm's; checkpoint/names.hpp knows the other spellings.
+// How a part names its tensors: its describe() lists them once, by name and shape, to an archive. Reading, listing, counting and
+// writing are archives. Names are timm's; checkpoint/names.hpp knows the other spellings.
 #pragma once
 
 #include "fastvit/reparam/layers.hpp"
@@ -13,7 +13,7 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
-/// What describe() tells of a struct's tensors, by the names that they have inside it.
+/// Takes what describe() says about the tensors of a struct, by their names inside it.
 class archive {
   public:
     archive() = default;
@@ -29,14 +29,14 @@ class archive {
     }
     /// A BatchNorm's num_batches_tracked, which inference does not use.
     virtual void counter(std::string_view name) = 0;
-    /// A depthwise convolution of this shape is here: where it has several outputs for each input, packing pads the inputs.
+    /// There is a depthwise convolution of this shape. If it has several outputs for each input, packing pads the inputs.
     virtual void depthwise(const reparam::conv_shape &) {}
     /// Whether the block at this place is folded; `held`: its folded convolution, if the struct holds one.
     virtual bool folded(const std::optional<reparam::conv> &held) const = 0;
-    /// Whether there is anything inside `name.`; `held`: whether the struct holds it.
+    /// Whether any tensor's name begins with `name.`; `held`: whether the struct holds it.
     virtual bool present(std::string_view name, bool held) const = 0;
 
-    /// The archive, with all names inside `name.` until the result's end.
+    /// The archive, with `name.` before all names while the result lives.
     class inside {
       public:
         inside(archive &ar, std::string_view name) : archive_(ar), outer_(ar.path_.size()) { (ar.path_ += name) += '.'; }
@@ -84,7 +84,7 @@ inline void describe(archive &ar, reparam::conv_bn &w, const reparam::conv_shape
     if (dims.depthwise) ar.depthwise(dims);
 }
 
-/// A part that is there if `wanted`, else not looked for. T is a layer, or the weights of a part, whose part has describe().
+/// Describes a part only if it is `wanted`. T is a layer or a part's weights, for which there is a describe().
 template <class T, class... Extent>
 void describe_if(archive &ar, bool wanted, const char *name, std::optional<T> &part, const Extent &...extent) {
     if (!wanted) return;

@@ -77,8 +77,8 @@ class attention_block {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
         if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
         if (w.layer_scale_1) layer_scale_.emplace(*w.layer_scale_1);
-        // The 1 / sqrt(32) of the scores goes into q's rows, and the base of the softmax: powers of 2 are cheaper than those of
-        // e.
+        // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than
+        // powers of e.
         const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
         const float *const weight = w.qkv.kernel.data();
         const float *const bias = w.qkv.bias.count() > 0 ? w.qkv.bias.data() : nullptr;

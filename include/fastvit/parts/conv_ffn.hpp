@@ -25,7 +25,7 @@ class conv_ffn {
         parts::describe(ar.in("fc1"), w.fc1, fc1(channels, hidden));
         parts::describe(ar.in("fc2"), w.fc2, fc2(channels, hidden));
     }
-    /// Folds the BatchNorm into the 7 x 7 and the block's layer scale, which is taken away, into fc2.
+    /// Folds the BatchNorm into the 7 x 7, and the block's layer scale, which is then none, into fc2.
     static void fold(weights &w, std::optional<tensor<float>> &layer_scale) {
         if (!w.folded) {
             w.folded = reparam::fold(spatial(w.spatial.kernel.dim(0)), w.spatial).rounded();

@@ -20,7 +20,7 @@ class fork_norm {
     static constexpr std::size_t fold_bytes = 0; ///< for each element of its largest matrix: nothing folds
     static void describe(archive &ar, weights &w, const config &c) { parts::describe(ar, w, c.channels); }
     static void reparameterize(weights &) {}
-    static void fold(weights &) {} // what it normalises goes on without it
+    static void fold(weights &) {} // the network goes on without it
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &, const extent &) { return {}; }
 

@@ -38,7 +38,7 @@ inline void describe(archive &ar, large_kernel::weights &w, const reparam::conv_
     describe_if(ar, reduced > 0, "se", w.gate, dims.out, reduced);
 }
 
-/// The small convolution on the centre of the large one (official `ReparamLargeKernelConv.get_kernel_bias`).
+/// Adds the small convolution to the centre of the large one (official `ReparamLargeKernelConv.get_kernel_bias`).
 inline reparam::folded_conv fold_branches(const large_kernel::weights &w) {
     if (w.folded) return {w.dims, *w.folded};
     reparam::folded_conv sum = reparam::fold(w.dims, w.large.value());

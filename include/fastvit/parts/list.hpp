@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
-// The parts of a network, in the order in which they run. The one list: loading, writing, cost, memory, the shapes of the outputs
-// and the names that an observer is told all walk it.
+// The parts of a network, in the order in which they run. This is the one list: loading, writing, cost, memory, the outputs'
+// shapes and the observer's names all follow from it.
 //
 // A part is a class with
 //
-//     config    what distinguishes one from another: read off the architecture here
+//     config    what distinguishes one from another; taken from the architecture here
 //     weights   its tensors, in the train-time or the folded form
 //     describe(archive, weights, config)    its tensors' names and shapes
 //     reparameterize(weights)   what the official reparameterize_model leaves in a checkpoint
-//     fold(weights)             that, and what else folds when only the result counts
-//     fold_bytes                memory that folding takes, for each element of the largest matrix
+//     fold(weights)             that, and whatever else can be folded
+//     fold_bytes                memory that folding takes for each element of the part's largest matrix
 //     output(config, extent)    the extent of its result
 //     costs(config, extent)     its multiply-adds, by name
-//     a constructor (target, weights, config), which packs whatever form the weights have, and run()
+//     a constructor (target, weights, config), which packs the weights in whichever form they are, and run()
+//
+// and a block of a stage also has `kind` and recognise(), by which a checkpoint's blocks are told apart.
 //
 // A new token mixer is a file beside the others, a name in architecture.hpp and a word in `blocks` below.
 #pragma once
@@ -48,8 +50,8 @@ template <class... Block, class Visitor> bool any_block(type_list<Block...>, Vis
 
 /// Where a part stands.
 struct place {
-    std::string name;      ///< timm's, before the names of its tensors; for an observer, the name of the part
-    index_type stage = -1; ///< that it belongs to, if any
+    std::string name;      ///< timm's, before the names of its tensors; also what an observer is told
+    index_type stage = -1; ///< the stage it belongs to; -1 for none
     bool ends_stage = false;
 };
 

@@ -42,7 +42,7 @@ inline void describe(archive &ar, mobile_one::weights &w, const reparam::conv_sh
     describe_if(ar, folded, "reparam_conv", w.folded, dims);
     if (folded) return;
     describe_if(ar, dims.in == dims.out && dims.stride == 1, "identity", w.identity, dims.out);
-    // One branch at least: without any, the first is what the archive will miss.
+    // At least one branch: if there is none, the first is reported as missing.
     for (std::size_t i = 0;; ++i) {
         const std::string name = "conv_kxk." + std::to_string(i);
         if (i > 0 && !ar.present(name, i < w.convs.size())) break;

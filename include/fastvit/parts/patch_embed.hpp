@@ -70,7 +70,7 @@ class patch_embed {
         pointwise_.run(c, middle, out);
     }
 
-    // Tile by tile: the large kernel's output stays in the cache.
+    // Tile by tile, so that the large kernel's output stays in the cache.
     void run_fused(const context &c, const map &in, const map &out) const {
         const scope s(c);
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();

@@ -74,8 +74,9 @@ class stem {
     // Output rows of a step.
     static constexpr index_type step = 4;
 
-    // Step by step down a band, so that neither the picture in the network's layout nor the first convolution's output, four
-    // times its size, leave the cache. Steps share a row of the first convolution's output; bands both compute it.
+    // Step by step down a band, so that neither the imported picture nor the first convolution's output, which is four times as
+    // large as the last one's, leaves the cache. Two steps share a row of the first convolution's output; two bands both compute
+    // it.
     void run_fused(const context &c, const image_source &images, const extent &size, const map &out) const {
         const convolution &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
         const scope s(c);
@@ -87,7 +88,7 @@ class stem {
         const index_type picture_floats = kernels::padded_channels(picture_layout.floats()), strip_floats = strip_layout.floats();
         const index_type floats = picture_floats + strip_floats + step * width * pixel;
         float *const scratch = c.take_scratch(floats);
-        // Two bands for each worker, but some steps each.
+        // Two bands for each worker, but at least two steps a band.
         const tiling bands = tiling::bands(out.size, std::max(out.size.height / (2 * c.workers), 2 * step), c.workers);
         c.parallel(bands.count(), [&](index_type i, int worker) {
             const tile t = bands[i];
@@ -99,7 +100,7 @@ class stem {
             float *const narrow = memory + picture_floats + strip_floats;
             clear_halo(picture);
             clear_halo(strip);
-            // Windows start at row 0 here: one row below what the convolutions, which pad, assume.
+            // Windows start at row 0 here. Convolutions, which pad, assume that they start one row above.
             map picture_windows = picture, strip_windows = strip;
             picture_windows.origin += picture.row_stride;
             strip_windows.origin += strip.row_stride;

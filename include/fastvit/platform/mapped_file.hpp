@@ -52,7 +52,7 @@ class descriptor {
 /// Replacing it by renaming another over it, as output_file does, is safe.
 class mapped_file {
   public:
-    /// Throws `io`, naming the path, for anything but a readable, non-empty regular file (a link to one is one).
+    /// Throws `io`, naming the path, for anything but a readable, non-empty regular file (a link to one will do).
     explicit mapped_file(const std::filesystem::path &path) {
         // Without O_NONBLOCK the open of a named pipe waits for somebody to write to it.
         const descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -78,15 +78,15 @@ class mapped_file {
         return *this;
     }
     ~mapped_file() {
-        // munmap takes the address as mutable, although nobody may write there.
+        // munmap takes a pointer to mutable memory, although nobody may write there.
         if (!bytes_.empty()) ::munmap(const_cast<std::byte *>(bytes_.data()), bytes_.size());
     }
 
     /// The file's contents, for as long as this object (or the one it was moved to) lives.
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
-    /// Takes the pages of `part`, which lies in bytes(), out of the process's memory; reading them again maps them again. For a
-    /// large file of which each part is read once: it would all stay resident.
+    /// Takes the pages of `part`, which lies in bytes(), out of the process's memory; reading them again maps them again. Without
+    /// this, a large file that is read once would stay resident.
     void drop_pages(std::span<const std::byte> part) const noexcept {
         if (part.empty()) return;
         const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));

@@ -24,7 +24,7 @@ inline void unmap_pages(void *address, std::size_t bytes) noexcept { ::munmap(ad
 
 /// Zeroed, page-aligned memory, for what is large and lives long: packed weights and activations. It comes zeroed without being
 /// touched, and what is never touched takes no memory. In huge pages (2 MB instead of 4 KB) the weights of a large network need
-/// some hundred entries of the address translation's cache instead of tens of thousands, and are faulted in so much faster.
+/// some hundred entries of the address translation's cache instead of tens of thousands, and are mapped that much faster.
 /// Move-only.
 class pages {
   public:
@@ -37,7 +37,7 @@ class pages {
 #if defined(MADV_HUGEPAGE)
         if (bytes >= huge) {
             data_ += (huge - reinterpret_cast<std::uintptr_t>(mapping_) % huge) % huge;
-            ::madvise(data_, bytes / huge * huge, MADV_HUGEPAGE); // a wish: without it there are small pages
+            ::madvise(data_, bytes / huge * huge, MADV_HUGEPAGE); // a request: if it fails, the pages are small
         }
 #endif
     }

@@ -24,7 +24,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace platform {
 /// and if anything fails, the target stays what it was; without commit() the temporary file is removed.
 class output_file {
   public:
-    /// Throws `io`, naming the target, if its directory cannot be written or the target is there and no regular file.
+    /// Throws `io`, naming the target, if its directory cannot be written or the target exists and is not a regular file.
     explicit output_file(const std::filesystem::path &target) : target_(target), fd_(-1) {
         std::error_code ignored;
         // Renaming over a symbolic link would replace the link; the file that it leads to is what the caller means.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Structural reparameterisation (paper, sections 3.2 to 3.4): the linear algebra with which branches become one convolution.
-// Which branches a block has, and how they add up, stands with the block in parts/.
+// Structural reparameterisation (paper, sections 3.2 to 3.4): the linear algebra that makes branches one convolution. Which
+// branches a block has, and how they add up, is in the block's file in parts/.
 //
 // Every fold is one of three: a BatchNorm after a convolution scales its rows; the identity and a 1 x 1 kernel are k x k kernels
 // with nothing but a centre; parallel convolutions add up. A BatchNorm before a convolution folds only where that does not pad,
 // because padding with zeros comes after the BatchNorm: in this network that is attention's norm, before the qkv matrix.
 //
-// Everything is in double: where weight / sqrt(variance) is large, a fold in float32 would lose the digits that count. Plain
-// loops, not Eigen: its functions have one name whatever flags a unit is compiled with, and its memory is aligned as the flags
-// say, so two units of one program would free what the other had allocated.
+// Everything is in double: where weight / sqrt(variance) is large, a fold in float32 would lose the digits that count. In plain
+// loops, without Eigen: its functions have the same name whatever a unit's flags, but allocate as the flags say, so one unit of a
+// program could free what another had allocated.
 #pragma once
 
 #include "fastvit/base/regions.hpp"

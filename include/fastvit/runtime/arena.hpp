@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The memory of a forward pass: a stack of floats. The same code plans and runs: a counting arena hands out addresses that nobody
-// touches, and its peak is the memory that the run then needs.
+// The memory of a forward pass: a stack of floats. The same code plans and runs: while planning, an arena only counts, and its
+// peak is the memory that the run will need.
 #pragma once
 
 #include "fastvit/tensor.hpp"

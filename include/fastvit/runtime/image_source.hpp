@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Between the caller's images and tensors and the network's maps: what comes in is read row by row, what goes out is transposed.
+// Between the caller's memory and the network's maps: images are read row by row, and results are transposed to NCHW.
 #pragma once
 
 #include "fastvit/image/byte_values.hpp"

@@ -21,7 +21,7 @@ struct running_softmax {
     }
     float maximum[size];
     float total[size];
-    float rescale[size]; ///< what the sums before the last step have to be multiplied by
+    float rescale[size]; ///< the factor for the sums before the last step
     float added[size];   ///< what the last step adds to the totals
 };
 

@@ -55,7 +55,7 @@ inline void layer_norm(const layer_norm_args &n) {
         vec squares = vec::broadcast(0.0F);
         for (index_type c = 0; c < n.channels; c += vec::lanes) {
             vec d = vec::load(x + c) - vec::broadcast(mean);
-            // Without the padding's mean^2, which taken off afterwards would leave its rounding errors.
+            // The padding's mean^2 is left out from the start: subtracted later, it would leave rounding errors.
             if (c + vec::lanes > n.channels) d = first_lanes(d, n.channels - c);
             squares = fma(d, d, squares);
         }

@@ -3,7 +3,7 @@
 
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
 /// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
-/// twentieth of its time on the mispredicted way out. Each iteration asks for one cache line more of what lies ahead.
+/// twentieth of its time on the mispredicted way out. Each iteration prefetches one more cache line of what lies ahead.
 template <int Rows, int Vectors>
 FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
                                      const float *ahead) {
@@ -70,12 +70,12 @@ void gemm_rows_of(const gemm_args &g, index_type rows, index_type pixel, index_t
     gemm_tile<Rows, Vectors>(g, pixel, column, panel, ahead);
 }
 
-/// A panel for all pixels: it is read from the first-level cache but for the first tile. Meanwhile the next panel is fetched, a
+/// A panel for all pixels: after the first tile it comes from the first-level cache. Meanwhile the next panel is fetched, a
 /// part with each tile: left to the hardware, it arrives while the first tile waits, which costs a large network 4% of its time.
 template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column, const float *panel) {
     const index_type panel_floats = g.segments * g.segment * Vectors * vec::lanes;
     const float *ahead = panel + panel_floats;
-    // Tiles of nearly equal height: 8 rows of remainder as 4 + 4 keep the multiply-add units busy, as 6 + 2 they would not.
+    // Tiles of nearly equal height: a remainder of 8 rows keeps the multiply-add units busy as 4 + 4, but not as 6 + 2.
     index_type tiles = (g.pixels + gemm_rows - 1) / gemm_rows;
     for (index_type pixel = 0; tiles > 0; --tiles) {
         const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;

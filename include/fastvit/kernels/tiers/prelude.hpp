@@ -46,5 +46,5 @@
 #endif
 #define FASTVIT_INLINE_LAMBDA __attribute__((always_inline))
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
-// What was read from memory is read again, instead of being kept in a register that others need more.
+// Reads memory again instead of keeping the value in a register that others need more.
 #define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")
