@@ -46,6 +46,8 @@ class memory_counter final : public parts::archive {
         packed_ += in_bytes((kernels::padded_channels(dims.in) - dims.in) * dims.multiplier() * (dims.taps() + 1));
     }
 
+    void made(index_type floats) override { packed_ += in_bytes(floats); }
+
     /// The tensors since the last call belong together, those of a Part: while they are packed, all of them are there as the file
     /// has them and as float32, and what folding the largest takes. A convolution is folded in double, two at a time.
     template <class Part> void end_part() {

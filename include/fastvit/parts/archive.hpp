@@ -31,6 +31,8 @@ class archive {
     virtual void counter(std::string_view name) = 0;
     /// There is a depthwise convolution of this shape. If it has several outputs for each input, packing pads the inputs.
     virtual void depthwise(const reparam::conv_shape &) {}
+    /// Packing makes this many floats that are in no tensor.
+    virtual void made(index_type) {}
     /// Whether the block at this place is folded; `held`: its folded convolution, if the struct holds one.
     virtual bool folded(const std::optional<reparam::conv> &held) const = 0;
     /// Whether any tensor's name begins with `name.`; `held`: whether the struct holds it.

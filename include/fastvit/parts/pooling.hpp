@@ -24,11 +24,16 @@ class pooling {
   public:
     static constexpr index_type kernel = 3;
 
+    /// Of the packed weights.
+    static index_type packed_floats(index_type channels) noexcept {
+        return static_cast<index_type>(pixel_counts.size()) * kernels::padded_channels(channels) * (kernel * kernel + 1);
+    }
+
     /// `strength`: [channels], what the difference is multiplied by.
     pooling(const kernels::weight_target &target, const reparam::vector &strength) {
         const auto channels = static_cast<index_type>(strength.size());
         const reparam::conv_shape dims = reparam::depthwise_shape(channels, kernel);
-        for (const index_type pixels : {1, 2, 3, 4, 6, 9}) {
+        for (const index_type pixels : pixel_counts) {
             reparam::folded_conv mean(dims);
             for (index_type o = 0; o < channels; ++o) {
                 const double s = strength[static_cast<std::size_t>(o)];
@@ -58,7 +63,8 @@ class pooling {
     }
 
   private:
-    static constexpr index_type band = 8; ///< rows of a task
+    static constexpr index_type band = 8;                                      ///< rows of a task
+    static constexpr std::array<index_type, 6> pixel_counts{1, 2, 3, 4, 6, 9}; ///< that a mean may be of
 
     /// Rows or columns, each with `pixels` of the window's 3 inside the map.
     struct span {
@@ -95,6 +101,7 @@ class pooling_block {
         describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, c.channels);
         conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
         describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, c.channels);
+        ar.made(pooling::packed_floats(c.channels));
     }
     static void reparameterize(weights &) {}
     /// The mean of an affine map is the affine map of the mean, and its shift cancels in the difference.
