@@ -1,237 +1,22 @@
 // SPDX-License-Identifier: MIT
-// Every block of the network with random weights, in both graphs and every tier, against the same block in double. Also: the same
-// bits for any number of workers and any order of tasks, memory exactly as planned, halos and padding channels left zero.
+// Every block of the network that is published, by itself: see support/block_harness.hpp.
 // Labels: portable
-#include "fastvit/isa.hpp"
-#include "fastvit/kernels/weights.hpp"
-#include "fastvit/model.hpp"
 #include "fastvit/parts/list.hpp"
 #include "fastvit/runtime/image_source.hpp"
 
-#include "support/reference_blocks.hpp"
+#include "support/block_harness.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
-#include <functional>
-#include <initializer_list>
-#include <limits>
 #include <memory>
-#include <string>
 #include <utility>
+#include <vector>
 
 namespace {
 
-using fastvit::executor;
-using fastvit::graph;
-using fastvit::index_type;
-using fastvit::isa_tier;
-using fastvit::task_ref;
-using fastvit::kernels::activation;
-using fastvit::kernels::kernel_table;
-using fastvit::parts::map_pair;
-using fastvit::runtime::context;
-using fastvit::runtime::map;
-using reference::forward;
-using reference::maps;
-using reference::random_part;
-using reference::random_source;
+using namespace fastvit_test;
 using reference::random_weights;
-using reference::unit;
-
-namespace parts = fastvit::parts;
-namespace reparam = fastvit::reparam;
-namespace runtime = fastvit::runtime;
-
-/// One thread that behaves like several: tasks in reverse order, worker numbers in turn.
-class reversed_executor final : public executor {
-  public:
-    explicit reversed_executor(int workers) : workers_(workers) {}
-    int workers() const noexcept override { return workers_; }
-    void run(index_type tasks, task_ref task) override {
-        for (index_type i = tasks - 1; i >= 0; --i) task(i, static_cast<int>(i % workers_));
-    }
-
-  private:
-    int workers_;
-};
-
-/// A block with its weights packed: takes maps from the context and returns the one with the result.
-using runnable = std::function<map(const context &, const map &in)>;
-
-/// Makes a block for a tier and a graph.
-using maker = std::function<runnable(const kernel_table &, graph)>;
-
-/// How the input map has to lie.
-struct input_layout {
-    index_type halo = map_pair::halo;
-    bool padded = true;
-};
-
-map take_input(const context &c, const maps<double> &x, const input_layout &layout) {
-    const runtime::extent size{x.images, x.height, x.width, x.channels};
-    const map m = layout.padded ? c.take_map(size, layout.halo) : c.take_map(size, layout.halo, size.channels);
-    if (c.planning()) return m;
-    const index_type channels = layout.padded ? m.channels() : x.channels;
-    for (index_type n = 0; n < x.images; ++n)
-        for (index_type y = 0; y < x.height; ++y)
-            for (index_type i = 0; i < x.width; ++i)
-                for (index_type k = 0; k < channels; ++k)
-                    m.at(n, y, i)[k] = k < x.channels ? static_cast<float>(x(n, k, y, i)) : 0;
-    return m;
-}
-
-/// f(n, y, x) for all pixels with those of the halo.
-template <class F> void for_each_pixel_and_halo(const map &m, F &&f) {
-    for (index_type n = 0; n < m.size.images; ++n)
-        for (index_type y = -m.halo; y < m.size.height + m.halo; ++y)
-            for (index_type x = -m.halo; x < m.size.width + m.halo; ++x) f(n, y, x);
-}
-
-/// The inside of a map. Fails if its halo or the padding of its channels is not zero.
-maps<float> read(const map &m) {
-    maps<float> result(m.size.images, m.size.channels, m.size.height, m.size.width);
-    index_type spoilt = 0;
-    for_each_pixel_and_halo(m, [&](index_type n, index_type y, index_type x) {
-        const bool inside = y >= 0 && y < m.size.height && x >= 0 && x < m.size.width;
-        for (index_type c = 0; c < m.channels(); ++c) {
-            if (inside && c < m.size.channels)
-                result(n, c, y, x) = m.at(n, y, x)[c];
-            else
-                spoilt += m.at(n, y, x)[c] != 0;
-        }
-    });
-    EXPECT_EQ(spoilt, 0) << "numbers other than zero in halo or padding";
-    return result;
-}
-
-/// Plans, then runs in memory of exactly that size, which is full of NaN.
-maps<float> run_block(const kernel_table &tier, executor &threads, const runnable &block, const maps<double> &x,
-                      const input_layout &layout) {
-    runtime::arena counter;
-    const context plan{tier, counter, nullptr, threads.workers()};
-    block(plan, take_input(plan, x, layout));
-
-    constexpr index_type guard = 64;
-    constexpr float canary = 12345.0F;
-    fastvit::kernels::float_buffer memory(counter.peak() + guard);
-    std::fill_n(memory.data(), counter.peak(), std::numeric_limits<float>::quiet_NaN());
-    std::fill_n(memory.data() + counter.peak(), guard, canary);
-    runtime::arena arena(memory.data());
-    const context c{tier, arena, &threads, threads.workers()};
-    const maps<float> result = read(block(c, take_input(c, x, layout)));
-    EXPECT_EQ(arena.peak(), counter.peak()) << "another amount of memory than planned";
-    EXPECT_EQ(arena.top(), counter.top());
-    EXPECT_TRUE(std::all_of(memory.data() + counter.peak(), memory.data() + counter.peak() + guard, [](float f) {
-        return f == canary;
-    })) << "written behind the memory";
-    return result;
-}
-
-/// block.run(context, in, out) with an output map of its own. As the network does it, with a halo.
-template <class Block, class Output> runnable into_new_map(Block made, Output output) {
-    return [shared = std::make_shared<const Block>(std::move(made)), output](const context &c, const map &in) {
-        const map out = c.take_map(output(in.size), map_pair::halo);
-        shared->run(c, in, out);
-        return out;
-    };
-}
-
-/// The output has that many channels.
-auto with_channels(index_type channels) {
-    return [channels](const runtime::extent &in) { return in.with_channels(channels); };
-}
-
-/// The stem on the images of a map.
-runnable from_images(parts::stem made, const parts::stem::config &config) {
-    return [shared = std::make_shared<const parts::stem>(std::move(made)), config](const context &c, const map &in) {
-        float *const nchw = c.memory.take(in.size.pixels() * in.size.channels);
-        runtime::export_nchw(c, in, nchw);
-        const map out = c.take_map(parts::stem::output(config, in.size), map_pair::halo);
-        shared->run(c, runtime::image_source::planes(nchw), in.size, out);
-        return out;
-    };
-}
-
-/// A part of the backbone, on the two maps of a stage.
-template <class Part> runnable in_a_stage(Part made) {
-    return [shared = std::make_shared<const Part>(std::move(made))](const context &c, const map &x) {
-        map_pair maps{x, c.take_map(x.size, map_pair::halo)};
-        shared->run(c, maps);
-        return maps.x;
-    };
-}
-
-/// Packs weights as the graph wants them.
-template <class Part>
-Part packed(const kernel_table &tier, graph form, typename Part::weights w, const typename Part::config &config) {
-    if (form == graph::folded) Part::fold(w);
-    return Part(tier, w, config);
-}
-
-bool same_bits(const maps<float> &a, const maps<float> &b) {
-    return a.values.size() == b.values.size() &&
-           std::memcmp(a.values.data(), b.values.data(), a.values.size() * sizeof(float)) == 0;
-}
-
-struct size {
-    index_type images, height, width;
-};
-
-constexpr size sizes[] = {{1, 1, 1}, {2, 3, 5}, {3, 7, 7}, {2, 9, 13}, {1, 33, 17}};
-
-class blocks : public testing::Test {
-  protected:
-    /// Runs the block in every tier and graph and compares with `expected` (the relative error of float32 chains of some hundred
-    /// terms through the block's few layers, in the largest norm), and with itself on several workers.
-    void expect_block(const maker &make, const maps<double> &x, const maps<double> &expected, const input_layout &layout = {}) {
-        for (const isa_tier &tier : fastvit::isa_tiers()) {
-            if (!tier.supported) continue;
-            for (const graph form : {graph::folded, graph::train_time}) {
-                SCOPED_TRACE(testing::Message() << x.images << " x " << x.channels << " x " << x.height << " x " << x.width
-                                                << ", " << tier.name << (form == graph::folded ? ", folded" : ", train-time"));
-                expect_block_in(*tier.kernels, make(*tier.kernels, form), x, expected, layout);
-            }
-        }
-    }
-
-    /// f(x) for a random batch of each size. The largest only for few channels: the references are slow.
-    template <class F> void for_each_batch(index_type channels, F &&f) {
-        for (const size &s : sizes)
-            if (s.height * s.width * channels < 48 * 1024) f(random.batch(s.images, channels, s.height, s.width));
-    }
-
-    /// The same over all sizes, for a block whose reference is forward(x, w).
-    template <class W> void expect_block_of(const maker &make, const W &w, index_type channels, const input_layout &layout = {}) {
-        for_each_batch(channels, [&](const maps<double> &x) { expect_block(make, x, forward(x, w), layout); });
-    }
-
-    /// The same for a part of the backbone with random weights.
-    template <class Part> void expect_part(const typename Part::config &config, index_type channels) {
-        const auto w = random_part<Part>(random, 1, config);
-        expect_block_of([&](const kernel_table &tier, graph form) { return in_a_stage(packed<Part>(tier, form, w, config)); }, w,
-                        channels);
-    }
-
-    random_source random;
-
-  private:
-    void expect_block_in(const kernel_table &tier, const runnable &block, const maps<double> &x, const maps<double> &expected,
-                         const input_layout &layout) {
-        const maps<float> got = run_block(tier, serial_, block, x, layout);
-        EXPECT_TRUE(near(expected, got, 200 * unit * reference::largest(expected.values)));
-        for (executor *const threads : std::initializer_list<executor *>{&two_, &reversed_})
-            EXPECT_TRUE(same_bits(got, run_block(tier, *threads, block, x, layout))) << threads->workers() << " workers";
-    }
-
-    fastvit::serial_executor serial_;
-    fastvit::thread_pool two_{2};
-    reversed_executor reversed_{3};
-};
-
-/// With padding (8, 24, 76), without (32), and with the pixels spread over the cache's sets (128).
-constexpr index_type channel_counts[] = {8, 24, 32, 76, 128};
 
 TEST_F(blocks, stem) {
     for (const index_type channels : channel_counts) {
@@ -260,14 +45,8 @@ TEST_F(blocks, patch_embed) {
     }
 }
 
-fastvit::stage_architecture stage_of(index_type channels) { return {.blocks = 1, .channels = channels, .hidden = 3 * channels}; }
-
 TEST_F(blocks, rep_mixer_block) {
     for (const index_type channels : channel_counts) expect_part<parts::rep_mixer_block>(stage_of(channels), channels);
-}
-
-TEST_F(blocks, pooling_block) {
-    for (const index_type channels : channel_counts) expect_part<parts::pooling_block>(stage_of(channels), channels);
 }
 
 TEST_F(blocks, attention_block) {

@@ -39,8 +39,8 @@ class network {
     /// `images`: of the extent `size`, its channels those of the architecture. Writes the outputs that `out` has memory for;
     /// their shapes are those of shapes_of().
     void run(const context &c, const image_source &images, const extent &size, const output_buffers &out) const {
-        // Some images at a time, as many as a picture of 256 x 256 has pixels: the maps of a large batch would leave the caches
-        // between two layers, and take memory in proportion.
+        // Some images at a time, together about as many pixels as one picture of 256 x 256: the maps of a large batch would leave
+        // the caches between two layers, and take memory in proportion.
         const index_type together = std::clamp<index_type>((index_type{1} << 16) / (size.height * size.width), 1, size.images);
         for (index_type first = 0; first < size.images; first += together) {
             const scope s(c);
@@ -56,11 +56,13 @@ class network {
         extent size;
     };
 
+    template <class... Block> static std::variant<patch_embed, position, fork_norm, Block...> any_of(type_list<Block...>);
+
     // A part between the stem and the head.
     struct backbone_part {
         std::string name;
         bool ends_stage;
-        std::variant<patch_embed, position, rep_mixer_block, attention_block, pooling_block, fork_norm> part;
+        decltype(any_of(blocks())) part;
     };
 
     // Fills the group's part of the results that are there.

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// Pooling as a token mixer, which no published network has: the block, and networks of it through the whole library.
+// Labels: portable
+#include "fastvit/cost.hpp"
+#include "fastvit/executor.hpp"
+#include "fastvit/model.hpp"
+#include "fastvit/observer.hpp"
+#include "fastvit/save.hpp"
+
+#include "support/block_harness.hpp"
+#include "support/checkpoint_editor.hpp"
+#include "support/custom_networks.hpp"
+#include "support/golden_files.hpp"
+#include "support/io_test_files.hpp"
+#include "support/reference_network.hpp"
+#include "support/results.hpp"
+#include "support/seeded.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace fastvit_test;
+using fastvit::architecture;
+using fastvit::checkpoint;
+using fastvit::model;
+using fastvit::stage_architecture;
+using fastvit::tensor;
+using fastvit::token_mixer;
+
+TEST_F(blocks, pooling_block) {
+    for (const index_type channels : channel_counts) expect_part<parts::pooling_block>(stage_of(channels), channels);
+}
+
+stage_architecture pools(index_type number, index_type channels, index_type hidden) {
+    stage_architecture stage = plain(number, channels, hidden);
+    stage.mixer = token_mixer::pooling;
+    return stage;
+}
+
+struct pooling_network {
+    const char *name;
+    architecture net;
+};
+
+std::vector<pooling_network> networks() {
+    // The paper's baseline pools in all stages; MetaFormer's best pools first and attends last.
+    std::vector<pooling_network> all{
+        {"everywhere", make({pools(1, 8, 24), pools(2, 16, 48), pools(1, 32, 96)}, 64, 10)},
+        {"before_attention", with_fork_features(make({pools(2, 16, 48), attending(1, 32, 96)}, 64, 7))},
+        {"between_rep_mixers", make({plain(1, 8, 24), pools(1, 24, 37), plain(1, 24, 48)}, 0, 5)},
+        {"after_attention", make({attending(1, 32, 64), pools(1, 64, 128)}, 0, 0)},
+    };
+    all.push_back({"with_position", make({plain(1, 12, 24), pools(1, 24, 48)}, 48, 3)});
+    all.back().net.stages[1].position = true;
+    return all;
+}
+
+class pooling_networks : public testing::TestWithParam<pooling_network> {
+  protected:
+    const architecture &net() const { return GetParam().net; }
+};
+INSTANTIATE_TEST_SUITE_P(pooling, pooling_networks, testing::ValuesIn(networks()), [](const auto &i) { return i.param.name; });
+
+TEST_P(pooling_networks, are_recognised_in_either_spelling) {
+    for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
+        const model m(seeded_checkpoint(net(), spelling));
+        EXPECT_EQ(m.spelling(), spelling);
+        EXPECT_EQ(m.architecture().variant, "custom");
+        ASSERT_EQ(m.architecture().stages.size(), net().stages.size());
+        for (std::size_t s = 0; s < net().stages.size(); ++s)
+            EXPECT_TRUE(m.architecture().stages[s] == net().stages[s]) << "stage " << s;
+    }
+}
+
+TEST_P(pooling_networks, give_the_references_results_on_every_tier) {
+    for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
+        const checkpoint source = seeded_checkpoint(net(), spelling);
+        // Down to maps of one pixel, one row and one column, whose windows are mostly outside.
+        for (const auto &[height, width] : {std::pair<index_type, index_type>{1, 1}, {1, 40}, {70, 3}, {33, 47}, {64, 96}}) {
+            const tensor<float> images = seeded_input({2, 3, height, width});
+            const auto expected = reference::run_network(source, net(), images);
+            for (const std::string &tier : usable_tiers()) expect_reference(expected, source, images, {.isa = tier});
+        }
+    }
+}
+
+TEST_P(pooling_networks, are_the_same_when_they_are_saved_folded) {
+    const io_test::temporary_directory directory;
+    const std::filesystem::path path = directory / "folded.safetensors";
+    const tensor<float> images = seeded_input({1, 3, 40, 56});
+    for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
+        const checkpoint source = seeded_checkpoint(net(), spelling);
+        const results before = run(model(source), images);
+        fastvit::loading::save_folded(source, path);
+        for (const graph form : {graph::folded, graph::train_time}) {
+            const model opened = model::open(path, {.graph = form});
+            EXPECT_EQ(opened.spelling(), spelling);
+            EXPECT_TRUE(opened.architecture().stages == net().stages);
+            const results after = run(opened, images);
+            ASSERT_EQ(after.size(), before.size());
+            for (std::size_t i = 0; i < before.size(); ++i) {
+                const difference d = expected_tensor::whole(before[i].second).from(after[i].second);
+                EXPECT_LE(d.relative, tolerance) << before[i].first << ": " << d;
+            }
+        }
+    }
+}
+
+TEST_P(pooling_networks, give_the_same_bits_on_any_executor) {
+    const model m(seeded_checkpoint(net(), fastvit::io::spelling::timm));
+    const tensor<float> images = seeded_input({2, 3, 72, 104});
+    const results expected = run(m, images);
+    fastvit::thread_pool pool(3);
+    expect_same_bits(expected, run(m, images, fastvit::workspace(pool)));
+    reversed_executor reversed(5);
+    expect_same_bits(expected, run(m, images, fastvit::workspace(reversed)));
+}
+
+TEST_P(pooling_networks, have_a_cost_for_each_part_that_an_observer_is_told) {
+    class recorder final : public fastvit::observer {
+      public:
+        void enter(std::string_view name) override {
+            open_.push_back((open_.empty() ? "" : open_.back() + ".") + std::string(name));
+            names.push_back(open_.back());
+        }
+        void leave() override { open_.pop_back(); }
+        std::vector<std::string> names;
+
+      private:
+        std::vector<std::string> open_;
+    } watcher;
+    const model m(seeded_checkpoint(net(), fastvit::io::spelling::timm));
+    fastvit::workspace space;
+    space.watch(&watcher);
+    m.forward(seeded_input({1, 3, 64, 64}), space, everything(net()));
+    for (const fastvit::part_cost &part : fastvit::part_costs(net(), 64, 64)) {
+        EXPECT_EQ(std::count(watcher.names.begin(), watcher.names.end(), part.name), 1) << part.name;
+        EXPECT_GT(part.multiply_adds, 0) << part.name;
+    }
+    // A window of 9 for each channel of each pixel.
+    for (std::size_t s = 0; s < net().stages.size(); ++s) {
+        if (net().stages[s].mixer != token_mixer::pooling) continue;
+        const std::string name = "stages." + std::to_string(s) + ".blocks.0.token_mixer";
+        const double side = 16 >> s, expected = 9 * side * side * static_cast<double>(net().stages[s].channels);
+        double found = 0;
+        for (const fastvit::part_cost &part : fastvit::part_costs(net(), 64, 64))
+            if (part.name == name) found = part.multiply_adds;
+        EXPECT_EQ(found, expected) << name;
+    }
+}
+
+// Loading is total: what the block needs must be there, and nothing else.
+TEST(pooling, tensors_are_all_needed_and_used) {
+    const architecture net = networks()[0].net;
+    const file_of_tensors whole(seeded_checkpoint(net, fastvit::io::spelling::timm));
+    for (const std::string name : {"stages.1.blocks.1.norm.weight", "stages.1.blocks.1.norm.running_var",
+                                   "stages.1.blocks.1.layer_scale_1.gamma", "stages.1.blocks.1.layer_scale_2.gamma"}) {
+        file_of_tensors without = whole;
+        without.erase(name);
+        io_test::expect_error(fastvit::error_kind::missing_tensor, {name}, [&] { (void)without.load(); });
+    }
+    file_of_tensors with = whole;
+    with.tensors.push_back({"stages.1.blocks.1.token_mixer.proj.bias", "F32", {16}, {}});
+    io_test::expect_error(fastvit::error_kind::unexpected_tensor, {with.tensors.back().name}, [&] { (void)with.load(); });
+}
+
+} // namespace
