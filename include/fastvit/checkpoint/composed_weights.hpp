@@ -3,12 +3,12 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/base/regions.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -47,6 +47,8 @@ inline std::optional<std::string> whole_name(std::string_view first, const compo
     return own;
 }
 
+FASTVIT_STRICT_MATH_BEGIN
+
 /// The parameter, as float32: the arithmetic is done in double. Throws `shape_mismatch` where the parts do not fit each other,
 /// `unsupported` for elements that are no floating-point numbers.
 inline tensor<float> compose(composition how, const io::stored_tensor &first, const io::stored_tensor &second) {
@@ -84,8 +86,10 @@ inline tensor<float> compose(composition how, const io::stored_tensor &first, co
     std::vector<double> squares(magnitudes);
     for (std::size_t i = 0; i < w.size(); ++i) squares[index(i)] += double{w[i]} * w[i];
     for (std::size_t i = 0; i < w.size(); ++i)
-        w[i] = static_cast<float>(w[i] * (factor.span()[index(i)] / std::sqrt(squares[index(i)])));
+        w[i] = static_cast<float>(w[i] * (factor.span()[index(i)] / __builtin_sqrt(squares[index(i)])));
     return values;
 }
+
+FASTVIT_STRICT_MATH_END
 
 }}} // namespace fastvit::FASTVIT_ABI::loading
