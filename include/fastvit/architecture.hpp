@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,7 +31,7 @@ enum class linear_form : unsigned char {
 
 /// One stage: blocks of one width at one resolution.
 struct stage_architecture {
-    index_type blocks = 0;
+    index_type blocks = 0; ///< at least 1 in a network
     index_type channels = 0;
     index_type hidden = 0; ///< channels inside the ConvFFN: channels times the MLP ratio
     token_mixer mixer = token_mixer::rep_mixer;
@@ -50,8 +51,8 @@ struct architecture {
     index_type head_channels = 0; ///< of the last convolution, the width of the embedding; 0 without one
     linear_form linear = linear_form::biased;
     std::vector<std::string> other_head; ///< a head that is not one linear layer: its tensors, as the file names them
-    bool fork_features = false;     ///< BatchNorms beside the network for output::fork_features: official `fork_feat` checkpoints
-    bool stem_scale_branch = true;  ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
+    bool fork_features = false;          ///< BatchNorms for output_kind::fork_features: official `fork_feat` checkpoints
+    bool stem_scale_branch = true;       ///< the stem's 3 x 3 convolutions have a 1 x 1 branch in the train-time graph
     bool large_kernel_gelu = false; ///< GELU after the patch embedding's large kernel: MCi only (computed but dropped elsewhere)
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.

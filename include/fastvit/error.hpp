@@ -5,6 +5,7 @@
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/text.hpp"
 
+#include <cstddef>
 #include <exception>
 #include <string>
 #include <string_view>

@@ -57,7 +57,7 @@ class model {
     /// How the checkpoint named its tensors.
     [[nodiscard]] io::spelling spelling() const noexcept { return spelling_; }
     [[nodiscard]] fastvit::graph graph() const noexcept { return graph_; }
-    /// The kernels that run: `avx2`, `avx512`, `neon` or `scalar`.
+    /// The kernels that run: a name of isa_tiers().
     [[nodiscard]] std::string_view isa() const noexcept;
 
     /// The shapes of the outputs for images of this shape, N x C x H x W, without running anything. Throws like forward().
@@ -66,7 +66,7 @@ class model {
     /// Runs the network on a batch, N x C x H x W float32, already normalised (see preprocess.hpp). The results live in `space`
     /// until its next use. Throws invalid_argument for a shape that the network cannot take or an output that it does not have,
     /// and std::bad_alloc; both before anything is computed. Allocates only if the network, the shape or the outputs are not
-    /// those of the workspace's last call.
+    /// those of the workspace's last call, or if that was a forward_into().
     const outputs &forward(tensor_view<const float> images, workspace &space, output_kind wanted = output_kind::logits) const;
     /// The same for a tensor, which may be a temporary: forward(preprocess(picture, how), space).
     const outputs &forward(const tensor<float> &images, workspace &space, output_kind wanted = output_kind::logits) const {
@@ -85,7 +85,8 @@ class model {
 
     /// Runs the network and writes its results to the caller's memory. An output without memory (a null view, an empty vector) is
     /// not asked for; the others must have the shapes that output_shapes() gives. The stages are written all or not at all, and
-    /// so are the fork features. Throws like forward(), and shape_mismatch.
+    /// so are the fork features. The memory must not overlap the images: they are still read while results are written. Throws
+    /// and allocates like forward(), whose results in the workspace end here, and throws shape_mismatch.
     void forward_into(tensor_view<const float> images, workspace &space, const output_buffers &results) const;
     void forward_into(std::span<const picture_view> pictures, const preprocessing &how, workspace &space,
                       const output_buffers &results) const;

@@ -6,8 +6,9 @@
 #include "fastvit/checkpoint/state_dict.hpp"
 #include "fastvit/parts/list.hpp"
 
-#include <cmath>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 

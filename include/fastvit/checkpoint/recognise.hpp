@@ -7,7 +7,9 @@
 #include "fastvit/kernels/attention/contract.hpp"
 #include "fastvit/parts/list.hpp"
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 

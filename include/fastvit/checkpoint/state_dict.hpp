@@ -10,6 +10,7 @@
 #include "fastvit/checkpoint/unmerged.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <map>
 #include <optional>

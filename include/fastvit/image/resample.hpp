@@ -218,9 +218,8 @@ class resampler {
         window_.resize(static_cast<std::size_t>(rows_.longest()));
     }
 
-    /// Resamples the picture that it was prepared for. Calls sink(y, row) for each row of the output, from the top; row: its
-    /// width
-    /// * 3 bytes, red green blue.
+    /// Resamples the picture that it was prepared for. Calls sink(y, row) for each row of the output, from the top; row: bytes
+    /// red green blue, as many as the output is wide.
     template <class Sink> void run(const source_picture &picture, Sink &&sink) {
         const auto slot = [&](index_type pair) { return ring_.data() + pair % slots_ * slot_bytes(); };
         index_type next = 0; // the pair that the ring gets next

@@ -5,6 +5,8 @@
 #include "fastvit/cost.hpp"
 #include "fastvit/parts/list.hpp"
 
+#include <utility>
+
 namespace fastvit { inline namespace FASTVIT_ABI {
 
 FASTVIT_FUNCTION std::vector<part_cost> part_costs(const architecture &net, index_type height, index_type width) {

@@ -11,7 +11,10 @@
 #include "fastvit/model.hpp"
 #include "fastvit/parts/network.hpp"
 
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 

@@ -3,16 +3,14 @@
 #pragma once
 
 #include "fastvit/architecture.hpp"
-#include "fastvit/error.hpp"
 #include "fastvit/parts/conv_ffn.hpp"
 #include "fastvit/parts/layer_norm.hpp"
 #include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
-#include <algorithm>
+#include <cstddef>
 #include <numbers>
 #include <optional>
-#include <string>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN

@@ -5,6 +5,7 @@
 #include "fastvit/parts/convolution.hpp"
 #include "fastvit/reparam/fold.hpp"
 
+#include <algorithm>
 #include <cstddef>
 
 FASTVIT_STRICT_MATH_BEGIN

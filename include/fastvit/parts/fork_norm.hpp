@@ -6,6 +6,7 @@
 #include "fastvit/parts/channel_affine.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
+#include <cstddef>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {

@@ -7,6 +7,7 @@
 #include "fastvit/parts/part_cost.hpp"
 #include "fastvit/parts/pooled.hpp"
 
+#include <cstddef>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {

@@ -50,9 +50,9 @@ template <class... Block, class Visitor> bool any_block(type_list<Block...>, Vis
 
 /// Where a part stands.
 struct place {
-    std::string name;      ///< timm's, before the names of its tensors; also what an observer is told
-    index_type stage = -1; ///< the stage it belongs to; -1 for none
-    bool ends_stage = false;
+    std::string name;        ///< timm's, before the names of its tensors; also what an observer is told
+    index_type stage = -1;   ///< the stage it belongs to; -1 for none
+    bool ends_stage = false; ///< the last block of one
 };
 
 /// Calls visit.operator()<Part>(place, config) for each part in the order in which they run; a fork feature's norm follows what
@@ -70,16 +70,14 @@ template <class Visitor> void for_each_part(const architecture &net, Visitor &&v
         const stage_architecture &stage = net.stages[s];
         const auto number_of_stage = static_cast<index_type>(s);
         const std::string name = "stages." + std::to_string(s) + ".";
-        const bool empty = stage.blocks == 0;
         if (s > 0) {
             visit.template operator()<patch_embed>(
-                place{name + "downsample", number_of_stage, empty && !stage.position},
+                place{name + "downsample", number_of_stage},
                 patch_embed::config{before, stage.channels, stage.downsample_squeeze_excite, net.large_kernel_gelu});
             end_module(number_of_stage, stage.channels);
         }
         if (stage.position) {
-            visit.template operator()<position>(place{name + "pos_emb", number_of_stage, empty},
-                                                position::config{stage.channels});
+            visit.template operator()<position>(place{name + "pos_emb", number_of_stage}, position::config{stage.channels});
             end_module(number_of_stage, stage.channels);
         }
         for (index_type b = 0; b < stage.blocks; ++b)

@@ -7,9 +7,10 @@
 #include "fastvit/parts/list.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
-#include <utility>
+#include <type_traits>
 #include <variant>
 #include <vector>
 

@@ -8,6 +8,7 @@
 #include "fastvit/parts/mobile_one.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
+#include <cstddef>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
@@ -39,7 +40,7 @@ class patch_embed {
     static std::vector<part_cost> costs(const config &c, const extent &in) {
         const extent out = output(c, in);
         return {{"", multiply_adds(spatial(c), out) + multiply_adds(pointwise(c), out) +
-                         (c.squeeze_excite ? squeeze_excite::multiply_adds(c.out, reduced(c)) : 0)}};
+                         static_cast<double>(in.images) * squeeze_excite::multiply_adds(c.out, reduced(c))}};
     }
 
     patch_embed(const kernels::weight_target &target, const weights &w, const config &c)

@@ -4,6 +4,8 @@
 
 #include "fastvit/parts/convolution.hpp"
 
+#include <algorithm>
+
 FASTVIT_STRICT_MATH_BEGIN
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {

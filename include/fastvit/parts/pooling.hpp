@@ -7,10 +7,10 @@
 #include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
-#include <utility>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN

@@ -9,6 +9,7 @@
 #include "fastvit/parts/part_cost.hpp"
 #include "fastvit/reparam/fold.hpp"
 
+#include <cstddef>
 #include <optional>
 #include <utility>
 #include <vector>

@@ -8,6 +8,7 @@
 #include "fastvit/parts/mobile_one.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
+#include <cstddef>
 #include <optional>
 #include <utility>
 #include <vector>
