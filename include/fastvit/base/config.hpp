@@ -24,8 +24,9 @@
 
 // Units compiled with different flags emit different machine code for the same inline function, and the linker keeps either one.
 // So in the header-only form the inline namespace is named after the version and the flags that change the code: each unit has
-// its own functions, and passing a type between two of them is a link error instead of a crash. In the compiled form there is one
-// definition of each function, whatever its callers are compiled with.
+// its own functions, and passing a type between two of them is a link error instead of a crash. In the compiled form types
+// pass between units of any flags, and whatever computes has one definition; the little that is inline in the headers that only
+// declare belongs to its callers' flags.
 #if defined(FASTVIT_COMPILED)
 #define FASTVIT_ABI_FLAGS _compiled
 #else
