@@ -22,7 +22,7 @@ int main(int argc, char **argv) try {
     const std::vector<std::string> labels = fastvit::bundled_labels();
 
     fastvit::workspace space;
-    const auto &out = net.forward(fastvit::preprocess(picture.view(), fastvit::bundled_preprocessing()), space);
+    const auto &out = net.forward(picture.view(), fastvit::bundled_preprocessing(), space);
     for (const auto &[index, probability] : fastvit::top_k(fastvit::softmax(out.logits[0]), 3))
         std::cout << labels[static_cast<std::size_t>(index)] << ' ' << probability << '\n';
 } catch (const fastvit::error &e) {

@@ -20,8 +20,8 @@ int main(int argc, char **argv) try {
     const fastvit::model net = fastvit::model::open(fastvit::bundled_model_path());
     fastvit::workspace space;
     // Any size will do: here twice that of the bundled model's training.
-    const auto input = fastvit::preprocess(picture.view(), fastvit::preprocessing::imagenet(192, 1.0));
-    const auto &out = net.forward(input, space, fastvit::output_kind::stages);
+    const auto how = fastvit::preprocessing::imagenet(192, 1.0);
+    const auto &out = net.forward(picture.view(), how, space, fastvit::output_kind::stages);
 
     for (const auto &stage : out.stages) { // of shape [1, channels, height, width]
         const auto maps = stage[0];

@@ -1,5 +1,5 @@
-# What the documents show is what runs: every ```cpp block of README.md and CONTRIBUTING.md is a whole program, compiled and run from
-# the project's root as the test readme_1, readme_2, ... A line `// Run: ./name ARGUMENTS` in the block gives it arguments.
+# What the documents show is what runs: every ```cpp block of README.md and CONTRIBUTING.md is a whole program, compiled and run in the
+# project's root as the test readme_1, readme_2, ... A line `// Run: ./name ARGUMENTS` in the block gives it arguments.
 foreach(document README CONTRIBUTING)
     set(path ${PROJECT_SOURCE_DIR}/${document}.md)
     if(NOT EXISTS ${path})
@@ -44,7 +44,12 @@ foreach(document README CONTRIBUTING)
         math(EXPR line "${line} + ${newlines} - 1")
 
         add_executable(${name} ${source})
-        target_link_libraries(${name} PRIVATE fastvit::fastvit fastvit_warnings)
+        # The first is header-only, as most users begin; the others are compiled in a second each.
+        if(number EQUAL 1)
+            target_link_libraries(${name} PRIVATE fastvit::fastvit fastvit_warnings)
+        else()
+            target_link_libraries(${name} PRIVATE fastvit::compiled fastvit_warnings)
+        endif()
         set(arguments)
         if("${code}" MATCHES "\n// Run: [^ \n]+ ([^\n]+)")
             separate_arguments(arguments UNIX_COMMAND "${CMAKE_MATCH_1}")
