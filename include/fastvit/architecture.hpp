@@ -17,6 +17,14 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// How the blocks of a stage mix tokens (paper, section 3.1). Pooling is the paper's baseline; no published network uses it.
 enum class token_mixer : unsigned char { rep_mixer, attention, pooling };
+[[nodiscard]] constexpr std::string_view to_string(token_mixer mixer) noexcept {
+    switch (mixer) {
+    case token_mixer::rep_mixer: return "RepMixer";
+    case token_mixer::attention: return "attention";
+    case token_mixer::pooling: return "pooling";
+    }
+    return "?";
+}
 
 /// What normalises the input of attention: BatchNorm, which folds away, or LayerNorm over the channels of each pixel (MCi3,
 /// MCi4).

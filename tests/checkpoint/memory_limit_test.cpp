@@ -155,18 +155,6 @@ TEST(memory_limit, counts_the_padding_of_inputs_with_several_outputs) {
               estimate(seeded_checkpoint(dense, io::spelling::timm)) + static_cast<std::uint64_t>(padding) * 9 / 10);
 }
 
-// Pooling has no tensors, and six packed windows for each channel.
-TEST(memory_limit, counts_the_windows_that_pooling_makes) {
-    architecture net = wide_stem(3);
-    net.stages[0] = {.blocks = 1, .channels = 1024, .hidden = 1, .mixer = token_mixer::pooling};
-    architecture longer = net;
-    longer.stages[0].blocks = 2;
-    // What packing makes of one block: the windows of pooling and of the ConvFFN, with their biases.
-    constexpr index_type windows = 1024 * (6 * (3 * 3 + 1) + 7 * 7 + 1) * 4;
-    EXPECT_GE(estimate(seeded_checkpoint(longer, io::spelling::timm)),
-              estimate(seeded_checkpoint(net, io::spelling::timm)) + static_cast<std::uint64_t>(windows));
-}
-
 TEST(memory_limit, counts_what_a_checkpoint_has) {
     const checkpoint made = seeded_checkpoint(small_net(), io::spelling::timm);
     std::size_t sum = 0;

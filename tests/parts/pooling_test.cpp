@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Pooling as a token mixer, which no published network has: the block, and networks of it through the whole library.
 // Labels: portable
+#include "fastvit/checkpoint/memory_limit.hpp"
+#include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/cost.hpp"
 #include "fastvit/executor.hpp"
 #include "fastvit/model.hpp"
@@ -171,6 +173,18 @@ TEST(pooling, tensors_are_all_needed_and_used) {
     file_of_tensors with = whole;
     with.tensors.push_back({"stages.1.blocks.1.token_mixer.proj.bias", "F32", {16}, {}});
     io_test::expect_error(fastvit::error_kind::unexpected_tensor, {with.tensors.back().name}, [&] { (void)with.load(); });
+}
+
+// Its six packed windows for each channel are in no tensor.
+TEST(pooling, memory_counts_before_it_is_taken) {
+    const auto needed = [](index_type blocks) {
+        const checkpoint source = seeded_checkpoint(make({pools(blocks, 1024, 1)}, 0, 0), fastvit::io::spelling::timm);
+        const fastvit::loading::state_dict dict(source);
+        return fastvit::loading::memory_needed(dict, fastvit::loading::recognise(dict));
+    };
+    // What packing makes of one block: the windows of pooling and of the ConvFFN, with their biases.
+    constexpr index_type windows = 1024 * (6 * (3 * 3 + 1) + 7 * 7 + 1) * 4;
+    EXPECT_GE(needed(2), needed(1) + windows);
 }
 
 } // namespace
