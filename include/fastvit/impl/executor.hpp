@@ -15,7 +15,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 
 class thread_pool::state {
   public:
-    explicit state(int workers) : state(no_threads{workers}) { // whose destructor then stops those that there are
+    explicit state(int workers) : state(no_threads{workers}) { // so that its destructor stops the threads that were started
         for (int worker = 1; worker < this->workers(); ++worker) threads_.emplace_back([this, worker] { serve(worker); });
     }
     ~state() {
@@ -67,7 +67,7 @@ class thread_pool::state {
         index_type end = 0;
     };
 
-    // About 20 microseconds at 40 cycles a turn: longer than the gap between two layers, shorter than anybody would notice.
+    // About 20 microseconds at 40 cycles an iteration: longer than the gap between two layers, shorter than anybody would notice.
     static constexpr int spin_turns = 2000;
 
     static void relax(int spins) noexcept {

@@ -21,7 +21,7 @@ struct matrix_format {
     index_type panel = 0; ///< columns
 };
 
-/// A packed matrix in memory that somebody else owns. What its bytes mean is between the packing and the kernel.
+/// A packed matrix in memory that somebody else owns. Only packing and the kernel know what its bytes mean.
 ///
 /// Panels of `panel` columns, the last one narrower, each with its groups of rows one after the other; `group` rows of a column
 /// lie side by side:
