@@ -32,6 +32,7 @@ enum class resize_rule {
     shorter_side,  ///< keep the aspect ratio until the output, divided by the crop fraction, is covered; then cut out the centre
     squash,        ///< resize to the output, divided by the crop fraction, whatever the aspect ratio; then cut out the centre
     pad_to_square, ///< put black bars beside the picture until it is square, then as shorter_side
+    longer_side,   ///< keep the aspect ratio, as large as the output, divided by the crop fraction, has room for; black beside it
 };
 
 /// How a pixel is interpolated. Both widen their kernel when the picture shrinks (Pillow's way, "antialias" in torchvision).

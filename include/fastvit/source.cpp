@@ -14,7 +14,7 @@
 #include "fastvit/impl/model.hpp"
 #include "fastvit/impl/postprocess.hpp"
 #include "fastvit/impl/preprocess.hpp"
+#include "fastvit/impl/preprocessing_config.hpp"
 #include "fastvit/impl/save.hpp"
-#include "fastvit/impl/timm_config.hpp"
 #include "fastvit/impl/workspace.hpp"
 #include "fastvit/kernels/registry_impl.hpp"

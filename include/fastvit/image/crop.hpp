@@ -78,18 +78,24 @@ inline geometry plan(const picture_view &p, const preprocessing &how) {
     const index_type target_width = before_crop(how.width, how.crop_fraction);
 
     index_type resized_height = target_height, resized_width = target_width;
-    if (how.rule != resize_rule::squash && target_height == target_width) {
+    const bool fit = how.rule == resize_rule::longer_side;
+    if (how.rule != resize_rule::squash && !fit && target_height == target_width) {
         // torchvision's Resize: int(target * long / short).
         if (height < width)
             resized_width = target_width * width / height;
         else
             resized_height = target_height * height / width;
     } else if (how.rule != resize_rule::squash) {
-        // timm's ResizeKeepRatio, which it takes for outputs that are no square. nearbyint is Python's round.
-        const double ratio = std::min(static_cast<double>(height) / static_cast<double>(target_height),
-                                      static_cast<double>(width) / static_cast<double>(target_width));
-        resized_height = static_cast<index_type>(std::nearbyint(static_cast<double>(height) / ratio));
-        resized_width = static_cast<index_type>(std::nearbyint(static_cast<double>(width) / ratio));
+        // The ResizeKeepRatio of timm, which takes it for outputs that are no square, and of open_clip. nearbyint is Python's
+        // round.
+        const double by_height = static_cast<double>(height) / static_cast<double>(target_height);
+        const double by_width = static_cast<double>(width) / static_cast<double>(target_width);
+        const double ratio = fit ? std::max(by_height, by_width) : std::min(by_height, by_width);
+        const auto resized = [&](index_type side) {
+            return std::max(index_type{1}, static_cast<index_type>(std::nearbyint(static_cast<double>(side) / ratio)));
+        };
+        resized_height = resized(height);
+        resized_width = resized(width);
     }
     return {{.source = p.height,
              .before = (height - p.height) / 2,

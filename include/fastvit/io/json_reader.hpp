@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// JSON, strictly and from front to back: the headers of safetensors files and timm's configurations.
+// JSON, strictly and from front to back: the headers of safetensors files, configurations and labels.
 //
 // A general library is no use here, because it accepts what a loader of untrusted files must refuse: of a name that is there
 // twice it keeps the first or the last (so that two programs see two different files), it reads -1, 1.0 and 1e3 as numbers that
@@ -124,9 +124,25 @@ class json_reader {
         return true;
     }
 
-    /// Whether an array, or an object, is what comes.
+    /// `true` or `false`.
+    bool boolean() {
+        skip_space();
+        for (const std::string_view word : {"true", "false"})
+            if (text_.substr(at_).starts_with(word)) {
+                at_ += word.size();
+                return word == "true";
+            }
+        throw wrong("true or false", here());
+    }
+
+    /// Whether an array, an object, a string or a natural number is what comes.
     bool at_array() noexcept { return at('['); }
     bool at_object() noexcept { return at('{'); }
+    bool at_string() noexcept { return at('"'); }
+    bool at_digit() noexcept {
+        skip_space();
+        return at_ != text_.size() && is_digit(text_[at_]);
+    }
 
     /// A value of any kind, not looked at, but checked like the others.
     void skip() { skip(deepest); }
@@ -162,7 +178,7 @@ class json_reader {
             throw wrong("at most " + std::to_string(deepest) + " arrays and objects inside one another", "another");
         if (array_comes) return array([&] { skip(depth - 1); });
         if (object_comes) return object([&](const std::string &) { skip(depth - 1); });
-        if (at('"')) return void(string());
+        if (at_string()) return void(string());
         for (const std::string_view word : {"null", "true", "false"})
             if (text_.substr(at_).starts_with(word)) return void(at_ += word.size());
         skip_number();

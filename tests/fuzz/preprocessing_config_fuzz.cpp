@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The bytes are a config.json of timm's. Whatever is accepted can be run.
-#include "fastvit/image/timm_config.hpp"
+// The bytes are the configuration of a model. Whatever is accepted can be run.
+#include "fastvit/preprocessing_config.hpp"
 
 #include "fuzz_target.hpp"
 
@@ -9,9 +9,10 @@
 #include <string_view>
 
 int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
-    std::optional<fastvit::timm_config> config;
+    std::optional<fastvit::preprocessing_config> config;
     fuzz::bounded(size, 2, [&] {
-        fuzz::accepts([&] { config = fastvit::parse_timm_config(std::string_view(reinterpret_cast<const char *>(data), size)); });
+        fuzz::accepts(
+            [&] { config = fastvit::parse_preprocessing_config(std::string_view(reinterpret_cast<const char *>(data), size)); });
     });
     if (!config) return 0;
     fuzz::require(config->classes >= 0, "the number of classes is natural");
