@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/bundled.hpp"
-#include "fastvit/image/timm_config.hpp"
+#include "fastvit/labels.hpp"
+#include "fastvit/preprocessing_config.hpp"
 
 #include "cli/commands.hpp"
 #include "cli/picture_network.hpp"
@@ -19,7 +20,8 @@ using fastvit::error_kind;
 using fastvit::index_type;
 
 /// One label per class, or none.
-std::vector<std::string> labels_of(const classify_options &options, index_type classes) {
+std::vector<std::string> labels_of(const classify_options &options, const picture_network &network) {
+    const index_type classes = network.net().classes;
     const std::optional<std::string> &config = options.input.preprocessing.config;
     std::vector<std::string> labels;
     if (options.labels)
@@ -27,8 +29,9 @@ std::vector<std::string> labels_of(const classify_options &options, index_type c
     else if (!options.model)
         labels = fastvit::bundled_labels();
     else if (config)
-        labels = fastvit::read_timm_config(*config).labels;
-    if (!labels.empty() && static_cast<index_type>(labels.size()) != classes)
+        labels = fastvit::read_preprocessing_config(*config).labels;
+    if (labels.empty()) return network.labels();
+    if (static_cast<index_type>(labels.size()) != classes)
         throw error(error_kind::invalid_argument,
                     {.problem = "number of labels",
                      .expected = std::to_string(classes) + ", one for each of the network's classes",
@@ -61,11 +64,12 @@ std::vector<answer> best_answers(std::span<const float> logits, const std::vecto
 } // namespace
 
 int classify(const classify_options &options) {
-    picture_network network(options.model, options.input, {.logits = true, .times = true});
-    const std::vector<std::string> labels = labels_of(options, network.net().classes);
+    picture_network network(options.model, options.input,
+                            {.logits = true, .times = true, .labels = !options.labels && !options.input.preprocessing.config});
+    const std::vector<std::string> labels = labels_of(options, network);
     std::vector<classified> found;
     const int status = network.look_at_all(
-        !options.json,
+        !options.json, 0,
         [&](const sight &seen) {
             classified result{.file = seen.file,
                               .answers = best_answers(seen.results[0].data.span(), labels, options.top_k),
@@ -79,7 +83,8 @@ int classify(const classify_options &options) {
         [&](classified &&result) {
             if (!options.json) print_text(std::cout, result);
             found.push_back(std::move(result));
-        });
+        },
+        [](const std::string &, const error &) {});
     if (options.html) save_html(*options.html, network.description(), found);
     if (options.json)
         print_json(std::cout, found);

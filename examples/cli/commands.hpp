@@ -30,17 +30,24 @@ struct preprocessing_options {
         fastvit::index_type height = 0, width = 0;
     };
     std::optional<fastvit::preprocessing> preset;
-    std::optional<std::string> config; ///< timm's config.json; instead of a preset
+    std::optional<std::string> config; ///< a file of timm's, transformers' or open_clip's; instead of a preset
     std::optional<fastvit::resize_rule> rule;
     std::optional<extent> size;
     std::optional<double> crop_fraction;
     std::optional<fastvit::interpolation> filter;
 };
 
+/// One of several parts of the pictures, as even as can be, in their order.
+struct shard {
+    fastvit::index_type number = 1, of = 1; ///< from 1
+};
+
 /// What the commands share that look at pictures.
 struct picture_options {
-    std::vector<std::string> pictures; ///< files and folders
+    std::vector<std::string> pictures; ///< files and folders; `-`: a picture or a list on the standard input
     std::optional<std::string> list;   ///< a text file with more of them; `-`: the standard input
+    shard part;
+    bool exif = false; ///< turn them as EXIF says
     preprocessing_options preprocessing;
     int threads = 0; ///< 0: one for each of the machine's hardware threads
 };
@@ -75,6 +82,7 @@ int features(const features_options &options);
 
 struct preprocess_options {
     std::string picture, output;
+    bool exif = false;
     preprocessing_options preprocessing;
 };
 int preprocess(const preprocess_options &options);

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
 // The commands that keep what the network makes of pictures: embeddings and features.
+#include "cli/checkpoint.hpp"
 #include "cli/commands.hpp"
 #include "cli/picture_network.hpp"
+#include "cli/row_file.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <string_view>
+#include <system_error>
 
 namespace cli {
 namespace {
@@ -24,16 +28,6 @@ using json = nlohmann::basic_json<nlohmann::ordered_map, std::vector, std::strin
 /// A file's name may be any bytes; JSON is UTF-8.
 std::string text_of(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-/// What the network made of one picture, kept.
-struct kept_picture {
-    std::string file;
-    struct result {
-        std::string name;
-        fastvit::tensor<float> values; ///< [1, ...]
-    };
-    std::vector<result> results;
-};
-
 kept_picture keep(const sight &seen) {
     kept_picture kept{.file = seen.file, .results = {}};
     for (const fastvit::io::named_tensor &t : seen.results) {
@@ -45,74 +39,76 @@ kept_picture keep(const sight &seen) {
     return kept;
 }
 
-/// The results of picture after picture, those of the same name as one tensor [pictures, ...].
-class picture_stack {
-  public:
-    explicit picture_stack(std::size_t most) : most_(most) {}
+/// All that decides what the rows hold, so that a stopped run goes on with the same: the network's file, how pictures become
+/// inputs, and what is asked for.
+std::string job_of(const model_file &model, const picture_options &input, const fastvit::preprocessing &how,
+                   const wanted_results &wanted) {
+    const std::filesystem::path file = path_of(model);
+    std::error_code ignored;
+    const auto written = std::filesystem::last_write_time(file, ignored).time_since_epoch().count();
+    return text_of(
+        {{"model", std::filesystem::absolute(file, ignored).string()},
+         {"bytes", static_cast<std::uint64_t>(std::filesystem::file_size(file, ignored))},
+         {"written", static_cast<std::int64_t>(written)},
+         {"prefix", model.prefix.value_or("")},
+         {"key", model.key},
+         {"exif", input.exif},
+         {"preprocessing",
+          {static_cast<int>(how.rule), static_cast<int>(how.filter), static_cast<int>(how.rounding), how.height, how.width,
+           std::to_string(how.crop_fraction), how.mean, how.stddev}},
+         {"results", {wanted.logits, wanted.embedding, wanted.stem, wanted.stages, wanted.final_conv, wanted.unit_length}}});
+}
 
-    void add(const kept_picture &picture) {
-        parts_.resize(picture.results.size());
-        for (std::size_t i = 0; i < parts_.size(); ++i) {
-            const kept_picture::result &one = picture.results[i];
-            part &p = parts_[i];
-            if (files_.empty()) p = {one.name, one.values.dims(), {}};
-            if (files_.empty()) p.values.reserve(most_ * one.values.span().size());
-            p.values.insert(p.values.end(), one.values.span().begin(), one.values.span().end());
-        }
-        files_.push_back(picture.file);
-    }
-
-    /// The pictures' files are named in the metadata, as the JSON text `files`. Without a picture nothing is written.
-    void save(const std::string &path) const {
-        if (files_.empty()) return;
-        std::vector<fastvit::io::named_tensor> tensors;
-        for (const part &p : parts_) {
-            std::vector<index_type> dims(p.one.begin(), p.one.end());
-            dims[0] = static_cast<index_type>(files_.size());
-            tensors.push_back({.name = p.name, .data = {p.values.data(), fastvit::shape(dims)}});
-        }
-        fastvit::io::save_safetensors(path, tensors, {{"files", text_of(files_)}});
-    }
-
-  private:
-    struct part {
-        std::string name;
-        fastvit::shape one; ///< of one picture
-        std::vector<float> values;
-    };
-    std::size_t most_;
-    std::vector<std::string> files_;
-    std::vector<part> parts_;
-};
+row_file open_rows(const std::string &output, const std::string &job, const picture_network &network) {
+    row_file rows(output, job, network.pictures());
+    if (rows.done() > 0)
+        std::cerr << "fastvit: goes on after " << rows.done() << " of " << network.pictures().size() << " pictures, "
+                  << rows.failed() << " of which failed\n";
+    return rows;
+}
 
 } // namespace
 
 int embed(const embed_options &options) {
-    picture_network network(options.model, options.input,
-                            {.logits = options.projection, .embedding = !options.projection, .unit_length = options.normalize});
-    const bool print = options.json || !options.output;
-    picture_stack stack(network.pictures().size());
+    const wanted_results wanted{.logits = options.projection, .embedding = !options.projection, .unit_length = options.normalize};
+    picture_network network(options.model, options.input, wanted);
+    std::optional<row_file> rows;
+    if (options.output)
+        rows = open_rows(*options.output, job_of(options.model, options.input, network.preprocessing(), wanted), network);
+    const bool prints = options.json || !options.output;
     std::string_view before = "[\n";
-    const int status = network.look_at_all(print, keep, [&](kept_picture &&one) {
-        one.results[0].name = "embedding"; // the projection too
-        if (options.output) stack.add(one);
-        if (!print) return;
-        const std::span<const float> values = one.results[0].values.span();
+    const auto print = [&](const std::string &file, std::span<const float> values) {
+        if (!prints) return;
         std::cout << std::exchange(before, ",\n")
-                  << text_of({{"file", one.file}, {"embedding", std::vector<float>(values.begin(), values.end())}});
-    });
-    if (print) std::cout << (before == "[\n" ? "[]\n" : "\n]\n");
-    if (options.output) stack.save(*options.output);
-    return status;
+                  << text_of({{"file", file}, {"embedding", std::vector<float>(values.begin(), values.end())}});
+    };
+    if (rows && prints) rows->for_each_row(print);
+    const bool failed_before = rows && rows->failed() > 0;
+    const int status = network.look_at_all(
+        prints, rows ? rows->done() : 0, keep,
+        [&](kept_picture &&one) {
+            one.results[0].name = "embedding"; // the projection too
+            if (rows) rows->add(one);
+            print(one.file, one.results[0].values.span());
+        },
+        [&](const std::string &file, const error &problem) {
+            if (rows) rows->add_failure(file, problem);
+        });
+    if (prints) std::cout << (before == "[\n" ? "[]\n" : "\n]\n");
+    if (rows) rows->finish();
+    return failed_before ? 1 : status;
 }
 
 int features(const features_options &options) {
-    picture_network network(options.model, options.input,
-                            {.stem = options.stem, .stages = true, .final_conv = options.final_conv});
-    picture_stack stack(network.pictures().size());
-    const int status = network.look_at_all(false, keep, [&](kept_picture &&one) { stack.add(one); });
-    stack.save(options.output);
-    return status;
+    const wanted_results wanted{.stem = options.stem, .stages = true, .final_conv = options.final_conv};
+    picture_network network(options.model, options.input, wanted);
+    row_file rows = open_rows(options.output, job_of(options.model, options.input, network.preprocessing(), wanted), network);
+    const bool failed_before = rows.failed() > 0;
+    const int status = network.look_at_all(
+        false, rows.done(), keep, [&](const kept_picture &one) { rows.add(one); },
+        [&](const std::string &file, const error &problem) { rows.add_failure(file, problem); });
+    rows.finish();
+    return failed_before ? 1 : status;
 }
 
 } // namespace cli

@@ -111,7 +111,9 @@ void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::
     using fastvit::preprocessing;
     using fastvit::resize_rule;
     CLI::Option *const config =
-        sub.add_option("--config", o.config, "timm's config.json: preprocessing, and labels if it has them");
+        sub.add_option("--config", o.config,
+                       "Configuration of the model: timm's config.json, a preprocessor_config.json or an open_clip_config.json. "
+                       "Preprocessing, and labels if it has them (default: the one beside the checkpoint)");
     add_choice(sub, "--preset", o.preset,
                std::map<std::string, preprocessing>{{"imagenet", preprocessing::imagenet()},
                                                     {"mobileclip", preprocessing::mobileclip()},
@@ -139,11 +141,39 @@ void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::
                "How pictures are resized: bicubic or bilinear (default: " + usual + "'s)");
 }
 
+constexpr const char *kinds = "JPEG, PNG, WebP, GIF, TIFF, BMP, PBM, PGM, PPM";
+
+void add_exif(CLI::App &sub, bool &exif) {
+    sub.add_flag("--exif", exif, "Turn pictures upright as their EXIF data says, which Python's pipelines do not");
+}
+
 void add_pictures(CLI::App &sub, cli::picture_options &o) {
-    sub.add_option("IMAGE", o.pictures, "Pictures (PNG, JPEG, PPM, PGM), and folders of them");
+    sub.add_option("IMAGE", o.pictures,
+                   "Pictures (" + std::string(kinds) + "), folders of them, or -: a picture or a list on the standard input");
     sub.add_option("--list", o.list, "Text file with one picture or folder per line; -: the standard input");
+    add_exif(sub, o.exif);
     add_threads(sub, o.threads);
     add_preprocessing(sub, o.preprocessing, "the model");
+}
+
+std::optional<cli::shard> parse_shard(std::string_view text) {
+    const auto number = [](std::string_view digits) {
+        fastvit::index_type value = 0;
+        const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+        return problem == std::errc() && end == digits.data() + digits.size() ? value : 0;
+    };
+    const std::size_t slash = text.find('/');
+    if (slash == text.npos) return std::nullopt;
+    const cli::shard part{number(text.substr(0, slash)), number(text.substr(slash + 1))};
+    return part.number >= 1 && part.number <= part.of && part.of <= 1000000 ? std::optional(part) : std::nullopt;
+}
+
+void add_shard(CLI::App &sub, cli::shard &part) {
+    sub.add_option_function<std::string>(
+           "--shard", [&part](const std::string &text) { part = *parse_shard(text); },
+           "Take a part of the pictures only, such as 2/8: the second of eight")
+        ->check(
+            [](const std::string &text) { return parse_shard(text) ? std::string() : text + " is not I/N, with I from 1 to N"; });
 }
 
 void add_classify(CLI::App &app, command &chosen) {
@@ -151,7 +181,8 @@ void add_classify(CLI::App &app, command &chosen) {
     CLI::App *const sub = add_command(app, chosen, "classify", "Name what is in pictures", o, cli::classify);
     add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
-    sub->add_option("--labels", o->labels, "Text file with one label per line, in the order of the classes");
+    sub->add_option("--labels", o->labels,
+                    "File of labels: one per line, in the order of the classes, or JSON (a list, id2label)");
     sub->add_option("--top-k", o->top_k, "Answers per picture")->capture_default_str()->check(CLI::Range(1, 1000000));
     sub->add_option("--html", o->html, "Also write the answers as a page to look at in a browser");
     add_json(*sub, o->json);
@@ -163,8 +194,12 @@ void add_embed(CLI::App &app, command &chosen) {
     CLI::App *const sub = add_command(app, chosen, "embed", "Print or write the embeddings of pictures", o, cli::embed);
     add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
-    sub->add_option("--output", o->output,
-                    "safetensors file to write: `embedding`, N x channels; the metadata `files` names the pictures, in JSON");
+    sub->add_option(
+        "--output", o->output,
+        "File to write: safetensors with `embedding`, N x channels, and the pictures' names in the metadata `files`, in "
+        "JSON; or the array alone, where the name ends in .npy. OUTPUT.files.jsonl has a line for each picture: its row, "
+        "or what is wrong with it. The same command goes on with a run that was stopped");
+    add_shard(*sub, o->input.part);
     sub->add_flag("--json", o->json, "Print JSON, also with --output");
     sub->add_flag(
         "--projection", o->projection,
@@ -178,17 +213,23 @@ void add_features(CLI::App &app, command &chosen) {
     add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
     add_output(*sub, o->output,
-               "safetensors file to write: `stage0`.., N x C x H x W; the metadata `files` names the pictures, in JSON. Of the "
+               "safetensors file to write: `stage0`.., N x C x H x W; the pictures' names in the metadata `files`, in JSON. "
+               "OUTPUT.files.jsonl and stopped runs are as embed's. Of the "
                "official fork_feat checkpoints also `out0`.., as `run --features` has them");
+    add_shard(*sub, o->input.part);
     sub->add_flag("--stem", o->stem, "Also write `stem`");
     sub->add_flag("--final-conv", o->final_conv, "Also write `final_conv`, the head's convolution");
+    sub->get_option("--output")->check([](const std::string &file) {
+        return file.ends_with(".npy") ? "a file of numpy's holds one array, and features are several" : std::string();
+    });
 }
 
 void add_preprocess(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::preprocess_options>();
     CLI::App *const sub =
         add_command(app, chosen, "preprocess", "Write what a network is given of a picture", o, cli::preprocess);
-    sub->add_option("IMAGE", o->picture, "Picture (PNG, JPEG, PPM, PGM)")->required();
+    sub->add_option("IMAGE", o->picture, "Picture (" + std::string(kinds) + "); -: on the standard input")->required();
+    add_exif(*sub, o->exif);
     add_output(*sub, o->output,
                "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `tensor`, normalised, 1 x 3 x H x W");
     add_preprocessing(*sub, o->preprocessing, "imagenet");

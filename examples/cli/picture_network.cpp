@@ -4,14 +4,18 @@
 #include "fastvit/bundled.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/postprocess.hpp"
+#include "fastvit/preprocessing_config.hpp"
 
 #include "cli/checkpoint.hpp"
 #include "cli/outputs.hpp"
 #include "cli/pictures.hpp"
 #include "cli/preprocessing.hpp"
+#include "cli/text.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <iostream>
 #include <thread>
 
 namespace cli {
@@ -50,18 +54,43 @@ int thread_count(int asked, std::size_t pictures) {
 
 struct picture_network::state {
     state(const model_file &file, const picture_options &options, const wanted_results &w)
-        : pictures(list_pictures(options)), net(fastvit::model::open(path_of(file), {.prefix = file.prefix, .key = file.key})),
-          wanted(w), threads(thread_count(options.threads, pictures.size())) {
+        : pictures(options), net(fastvit::model::open(path_of(file), {.prefix = file.prefix, .key = file.key})), wanted(w),
+          threads(thread_count(options.threads, pictures.files().size())) {
         try {
             outputs = outputs_of(w, net.architecture());
         } catch (const error &e) {
             throw e.in_file(path_of(file).string());
         }
-        how = preprocessing_of(options.preprocessing, file ? usual_preprocessing(net.architecture().variant, net.spelling())
-                                                           : fastvit::bundled_preprocessing());
-        const bool several = pictures.size() > 1;
+        how = file ? usual_preprocessing(net.architecture().variant, net.spelling()) : fastvit::bundled_preprocessing();
+        if (file) use_config(path_of(file), options.preprocessing);
+        how = preprocessing_of(options.preprocessing, how);
+        const bool several = pictures.files().size() > 1;
         for (int i = 0; i < (several ? threads.workers() : 1); ++i)
             workers.push_back(several ? std::make_unique<worker>() : std::make_unique<worker>(threads));
+    }
+
+    /// Takes what a configuration beside the checkpoint says and the options do not, and says so.
+    void use_config(const std::filesystem::path &checkpoint, const preprocessing_options &options) {
+        const bool pixels = !options.preset && !options.config;
+        if (!pixels && !wanted.labels) return;
+        try {
+            fastvit::found_config found = fastvit::find_config(checkpoint);
+            std::string said;
+            if (pixels && found.how) {
+                how = *found.how;
+                said = "preprocessing as " + found.how_file.string() + " says";
+            }
+            if (wanted.labels && !found.labels.empty()) {
+                const bool fit = static_cast<index_type>(found.labels.size()) == net.architecture().classes;
+                said += (said.empty() ? "" : "; ") + std::to_string(found.labels.size()) + " labels of " +
+                        found.labels_file.string() +
+                        (fit ? "" : " not used: there are " + std::to_string(net.architecture().classes) + " classes");
+                if (fit) labels = std::move(found.labels);
+            }
+            if (!said.empty()) std::cerr << "fastvit: " << printable(said) << '\n';
+        } catch (const error &e) {
+            std::cerr << "fastvit: not used: " << e.what() << '\n';
+        }
     }
 
     struct worker {
@@ -76,11 +105,12 @@ struct picture_network::state {
         bool warm = false;
     };
 
-    std::vector<std::string> pictures;
+    picture_list pictures;
     fastvit::model net;
     wanted_results wanted;
     output_kind outputs{};
     fastvit::preprocessing how;
+    std::vector<std::string> labels;
     fastvit::thread_pool threads;
     std::vector<std::unique_ptr<worker>> workers;
 };
@@ -91,7 +121,8 @@ picture_network::~picture_network() = default;
 
 const fastvit::architecture &picture_network::net() const { return state_->net.architecture(); }
 const fastvit::preprocessing &picture_network::preprocessing() const { return state_->how; }
-const std::vector<std::string> &picture_network::pictures() const { return state_->pictures; }
+const std::vector<std::string> &picture_network::pictures() const { return state_->pictures.files(); }
+const std::vector<std::string> &picture_network::labels() const { return state_->labels; }
 fastvit::executor &picture_network::threads() { return state_->threads; }
 
 std::string picture_network::description() const {
@@ -99,10 +130,16 @@ std::string picture_network::description() const {
            ", " + std::string(state_->net.isa()) + ", " + std::to_string(state_->threads.workers()) + " threads";
 }
 
+bool picture_network::report_skipped() const {
+    const std::string line = state_->pictures.skipped();
+    if (!line.empty()) std::cerr << "fastvit: " << printable(line) << '\n';
+    return !line.empty();
+}
+
 sight picture_network::look_at(index_type number, int worker) {
-    const std::string &file = state_->pictures[number];
+    const std::string &file = pictures()[static_cast<std::size_t>(number)];
     state::worker &own = *state_->workers[worker];
-    own.picture = read_listed(file);
+    own.picture = state_->pictures.read(number);
     const fastvit::preprocessing &how = state_->how;
     if (own.input.count() == 0) own.input = fastvit::tensor<float>({1, 3, how.height, how.width});
     fastvit::preprocess_into(own.picture.view(), how, {own.input.data(), {3, how.height, how.width}}, own.resizing);

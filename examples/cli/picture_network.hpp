@@ -30,6 +30,7 @@ struct wanted_results {
     bool logits = false, embedding = false, stem = false, stages = false, final_conv = false;
     bool unit_length = false; ///< the logits or the embedding, alone, divided by their Euclidean length
     bool times = false;       ///< how long the forward pass takes: the first one, which takes longer, is then repeated
+    bool labels = false;      ///< those of a configuration beside the checkpoint
 };
 
 /// What the network makes of one picture. Valid until the same thread looks at its next.
@@ -49,35 +50,43 @@ class picture_network {
     const fastvit::architecture &net() const;
     const fastvit::preprocessing &preprocessing() const;
     const std::vector<std::string> &pictures() const;
+    /// One for each class, from a configuration beside the checkpoint; empty if there are none.
+    const std::vector<std::string> &labels() const;
     /// `fastvit: fastvit_t8, 256 x 256, avx2, 4 threads`
     std::string description() const;
 
-    /// Calls make(sight) for each picture, on any thread, and deliver() with what it returns, one at a time, in the order of the
-    /// pictures. A picture that cannot be used, also one for which `make` throws fastvit::error, is reported on the standard
-    /// error and left out. `prints`: deliver() writes to the standard output. Returns the exit status.
-    template <class Make, class Deliver> int look_at_all(bool prints, Make make, Deliver deliver) {
+    /// Calls make(sight) for each picture from number `first` on, on any thread, and deliver() with what it returns, one at a
+    /// time, in the order of the pictures. A picture that cannot be used, also one for which `make` throws fastvit::error, is
+    /// reported on the standard error and given to fail(file, problem) in its place. `prints`: deliver() writes to the standard
+    /// output. Returns the exit status, which says whether anything failed or was skipped.
+    template <class Make, class Deliver, class Fail>
+    int look_at_all(bool prints, fastvit::index_type first, Make make, Deliver deliver, Fail fail) {
         struct outcome {
+            fastvit::index_type number;
             std::optional<std::invoke_result_t<Make, const sight &>> made;
-            std::string problem;
+            std::optional<fastvit::error> problem;
         };
-        int status = 0;
-        const auto count = static_cast<fastvit::index_type>(pictures().size());
+        int status = report_skipped() ? 1 : 0;
+        const auto count = static_cast<fastvit::index_type>(pictures().size()) - first;
         progress_bar progress(count, prints);
         in_order(
             threads(), count,
-            [&](fastvit::index_type number, int worker) -> outcome {
+            [&](fastvit::index_type index, int worker) -> outcome {
+                const fastvit::index_type number = first + index;
                 try {
-                    return {make(look_at(number, worker)), {}};
+                    return {number, make(look_at(number, worker)), {}};
                 } catch (const fastvit::error &e) {
-                    return {std::nullopt, e.in_file(pictures()[number]).what()};
+                    return {number, {}, e};
                 }
             },
             [&](outcome &&o) {
                 if (o.made) {
                     deliver(std::move(*o.made));
                 } else {
+                    const std::string &file = pictures()[static_cast<std::size_t>(o.number)];
                     progress.hide();
-                    std::cerr << "fastvit: " << o.problem << '\n';
+                    std::cerr << "fastvit: " << o.problem->in_file(file).what() << '\n';
+                    fail(file, *o.problem);
                     status = 1;
                 }
                 progress.step();
@@ -87,6 +96,7 @@ class picture_network {
 
   private:
     sight look_at(fastvit::index_type number, int worker);
+    bool report_skipped() const;
     fastvit::executor &threads();
 
     struct state;

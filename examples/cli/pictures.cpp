@@ -2,13 +2,12 @@
 #include "cli/pictures.hpp"
 
 #include "fastvit/error.hpp"
+#include "fastvit/platform/text_file.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <string_view>
 #include <system_error>
 
@@ -17,91 +16,128 @@ namespace {
 
 using fastvit::error;
 using fastvit::error_kind;
+using fastvit::index_type;
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 5> extensions{".png", ".jpg", ".jpeg", ".ppm", ".pgm"};
-
-bool looks_like_a_picture(const fs::directory_entry &entry) {
-    std::error_code ignored;
-    std::string extension = entry.path().extension().string();
-    for (char &c : extension)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    // Hidden files are leftovers, such as macOS's ._NAME.jpg, which are no pictures.
-    return std::find(extensions.begin(), extensions.end(), extension) != extensions.end() &&
-           !entry.path().filename().string().starts_with('.') && entry.is_regular_file(ignored);
+/// Whether a file of a folder is to be read. One that cannot even be opened is: reading it will say why.
+bool looks_like_a_picture(const fs::path &file) {
+    std::array<char, examples::kind_bytes> begin;
+    std::ifstream stream(file, std::ios::binary);
+    if (!stream) return true;
+    stream.read(begin.data(), begin.size());
+    return examples::begins_like_a_picture(
+        {reinterpret_cast<const std::uint8_t *>(begin.data()), static_cast<std::size_t>(stream.gcount())});
 }
 
-std::vector<std::string> pictures_in(const std::string &folder) {
-    std::vector<std::string> files;
+struct folder_contents {
+    std::vector<std::string> pictures, others;
+};
+
+folder_contents contents_of(const std::string &folder) {
+    folder_contents found;
     std::error_code problem;
     fs::directory_iterator at(folder, problem);
-    for (; !problem && at != fs::directory_iterator(); at.increment(problem))
-        if (looks_like_a_picture(*at)) files.push_back(at->path().string());
+    for (; !problem && at != fs::directory_iterator(); at.increment(problem)) {
+        // Hidden files are leftovers, such as macOS's ._NAME.jpg and .DS_Store, and no one misses them.
+        if (at->path().filename().string().starts_with('.')) continue;
+        std::error_code ignored;
+        const bool picture = at->is_regular_file(ignored) && looks_like_a_picture(at->path());
+        (picture ? found.pictures : found.others).push_back(at->path().string() + (at->is_directory(ignored) ? "/" : ""));
+    }
     if (problem)
         throw error(error_kind::io, error::parts{.problem = "cannot read the folder: " + problem.message(), .file = folder});
-    if (files.empty())
-        throw error(
-            error_kind::io,
-            error::parts{.problem = "no picture in this folder", .expected = "*.png, jpg, jpeg, ppm or pgm", .file = folder});
-    std::sort(files.begin(), files.end());
-    return files;
+    if (found.pictures.empty()) throw error(error_kind::io, error::parts{.problem = "no picture in this folder", .file = folder});
+    std::sort(found.pictures.begin(), found.pictures.end());
+    std::sort(found.others.begin(), found.others.end());
+    return found;
 }
 
-void add_lines(std::istream &list, std::vector<std::string> &lines) {
-    for (std::string line; std::getline(list, line);) {
-        if (line.ends_with('\r')) line.pop_back();
-        if (!line.empty()) lines.push_back(std::move(line));
+const std::string standard_input_name = "the standard input";
+
+std::vector<std::uint8_t> read_named(const std::string &path) {
+    try {
+        return examples::read_bytes(path);
+    } catch (const error &e) {
+        throw e.in_file(path == "-" ? standard_input_name : path);
     }
-}
-
-std::vector<std::string> lines_of(const std::string &path) {
-    const std::string name = path == "-" ? "the standard input" : path;
-    std::vector<std::string> lines;
-    std::error_code ignored;
-    // A stream opens a directory and then reads nothing from it.
-    if (path != "-" && fs::is_directory(path, ignored))
-        throw error(error_kind::io, error::parts{.problem = "cannot read a list: this is a directory", .file = name});
-    errno = 0;
-    std::ifstream file;
-    if (path != "-") file.open(path);
-    std::istream &list = path == "-" ? std::cin : file;
-    if (list) add_lines(list, lines);
-    if (list.bad() || !list.eof())
-        throw error(
-            error_kind::io,
-            error::parts{.problem = "cannot read: " + std::generic_category().message(errno ? errno : EIO), .file = name});
-    if (lines.empty()) throw error(error_kind::bad_format, error::parts{.problem = "a list without a line", .file = name});
-    return lines;
 }
 
 } // namespace
 
-std::vector<std::string> list_pictures(const picture_options &options) {
-    std::vector<std::string> named = options.pictures, files;
-    if (options.list) {
-        const std::vector<std::string> listed = lines_of(*options.list);
-        named.insert(named.end(), listed.begin(), listed.end());
-    }
-    for (const std::string &name : named) {
-        std::error_code ignored;
-        if (!fs::is_directory(name, ignored)) {
-            files.push_back(name);
+picture_list::picture_list(const picture_options &options)
+    : orientation_(options.exif ? examples::camera_orientation::applied : examples::camera_orientation::ignored) {
+    for (const std::string &name : options.pictures) {
+        if (name != "-") {
+            add(name);
             continue;
         }
-        try {
-            const std::vector<std::string> inside = pictures_in(name);
-            files.insert(files.end(), inside.begin(), inside.end());
-        } catch (const error &) {
-            files.push_back(name); // read_listed() will say why
+        std::vector<std::uint8_t> bytes = read_named("-");
+        if (examples::begins_like_a_picture(bytes)) {
+            standard_input_ = std::move(bytes);
+            files_.push_back("-");
+        } else {
+            add_lines(bytes, standard_input_name);
         }
     }
-    return files;
+    if (options.list) add_lines(read_named(*options.list), *options.list == "-" ? standard_input_name : *options.list);
+    const auto count = static_cast<index_type>(files_.size());
+    const auto [number, of] = options.part;
+    files_.erase(files_.begin() + count * number / of, files_.end());
+    files_.erase(files_.begin(), files_.begin() + count * (number - 1) / of);
 }
 
-examples::picture read_listed(const std::string &file) {
+void picture_list::add_lines(const std::vector<std::uint8_t> &bytes, const std::string &name) {
+    try {
+        std::string_view text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+        text = fastvit::platform::plain_text(text, text.size());
+        bool any = false;
+        while (!text.empty()) {
+            const std::size_t end = std::min(text.find('\n'), text.size());
+            std::string_view line = text.substr(0, end);
+            if (line.ends_with('\r')) line.remove_suffix(1);
+            if (!line.empty()) add(std::string(line));
+            any |= !line.empty();
+            text.remove_prefix(std::min(end + 1, text.size()));
+        }
+        if (!any) throw error(error_kind::bad_format, "a list without a line");
+    } catch (const error &e) {
+        throw e.in_file(name);
+    }
+}
+
+void picture_list::add(const std::string &name) {
     std::error_code ignored;
-    if (fs::is_directory(file, ignored)) pictures_in(file);
-    return examples::read_picture(file);
+    if (!fs::is_directory(name, ignored)) return files_.push_back(name);
+    try {
+        add_folder(name);
+    } catch (const error &) {
+        files_.push_back(name); // read() will say why
+    }
+}
+
+void picture_list::add_folder(const std::string &folder) {
+    folder_contents found = contents_of(folder);
+    files_.insert(files_.end(), found.pictures.begin(), found.pictures.end());
+    skipped_.insert(skipped_.end(), found.others.begin(), found.others.end());
+}
+
+std::string picture_list::skipped() const {
+    if (skipped_.empty()) return {};
+    constexpr std::size_t most_named = 20;
+    std::string line = std::to_string(skipped_.size()) +
+                       (skipped_.size() == 1 ? " entry of a folder is" : " entries of folders are") +
+                       " no picture, and skipped: ";
+    for (std::size_t i = 0; i < std::min(most_named, skipped_.size()); ++i) line += (i == 0 ? "" : ", ") + skipped_[i];
+    if (skipped_.size() > most_named) line += " and " + std::to_string(skipped_.size() - most_named) + " more";
+    return line;
+}
+
+examples::picture picture_list::read(index_type number) const {
+    const std::string &file = files_[static_cast<std::size_t>(number)];
+    if (file == "-") return examples::decode_picture(standard_input_, orientation_);
+    std::error_code ignored;
+    if (fs::is_directory(file, ignored)) contents_of(file);
+    return examples::read_picture(file, orientation_);
 }
 
 } // namespace cli

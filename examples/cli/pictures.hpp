@@ -5,17 +5,36 @@
 #include "cli/commands.hpp"
 #include "image_file.hpp"
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace cli {
 
-/// The files, in the order given; those of a folder in the order of their names, without what its folders hold. Files that are
-/// named are not looked at: only reading one tells whether it is a picture. A folder that cannot be read or has no picture is
-/// there itself. Throws fastvit::error for a list that cannot be read or has no line.
-std::vector<std::string> list_pictures(const picture_options &options);
+/// The pictures of a command line.
+class picture_list {
+  public:
+    /// In the order given; those of a folder in the order of their names, told by their first bytes, without what its folders
+    /// hold. Files that are named are not looked at: only reading one tells whether it is a picture. A folder that cannot be
+    /// read or has no picture is there itself. Of all that, the part that the options ask for. Throws fastvit::error for a list
+    /// that cannot be read or has no line.
+    explicit picture_list(const picture_options &options);
 
-/// A picture of that list. Throws fastvit::error for what is none, a folder among them.
-examples::picture read_listed(const std::string &file);
+    const std::vector<std::string> &files() const { return files_; }
+    /// One line about what is in the folders and is no picture; empty if there is nothing.
+    std::string skipped() const;
+    /// Throws fastvit::error for what is no picture, a folder among them.
+    examples::picture read(fastvit::index_type number) const;
+
+  private:
+    void add(const std::string &name);
+    void add_lines(const std::vector<std::uint8_t> &text, const std::string &name);
+    void add_folder(const std::string &folder);
+
+    std::vector<std::string> files_;
+    std::vector<std::string> skipped_;
+    std::vector<std::uint8_t> standard_input_; ///< if it is a picture: the file `-`
+    examples::camera_orientation orientation_;
+};
 
 } // namespace cli

@@ -2,8 +2,8 @@
 #include "cli/preprocessing.hpp"
 
 #include "fastvit/error.hpp"
-#include "fastvit/image/timm_config.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
+#include "fastvit/preprocessing_config.hpp"
 
 #include "image_file.hpp"
 
@@ -23,7 +23,7 @@ preprocessing usual_preprocessing(std::string_view variant, fastvit::io::spellin
 }
 
 preprocessing preprocessing_of(const preprocessing_options &options, preprocessing usual) {
-    preprocessing how = options.config ? fastvit::read_timm_config(*options.config) : options.preset.value_or(usual);
+    preprocessing how = options.config ? fastvit::read_preprocessing_config(*options.config) : options.preset.value_or(usual);
     if (options.rule) {
         how.rule = *options.rule;
         // Both are ways to keep the whole picture.
@@ -37,7 +37,8 @@ preprocessing preprocessing_of(const preprocessing_options &options, preprocessi
 
 int preprocess(const preprocess_options &options) {
     const preprocessing how = preprocessing_of(options.preprocessing, preprocessing::imagenet());
-    const examples::picture picture = examples::read_picture(options.picture);
+    const examples::picture picture = examples::read_picture(
+        options.picture, options.exif ? examples::camera_orientation::applied : examples::camera_orientation::ignored);
     try {
         const fastvit::tensor<std::uint8_t> pixels = fastvit::resize_crop(picture.view(), how);
         const fastvit::tensor<float> input = fastvit::preprocess(picture.view(), how);

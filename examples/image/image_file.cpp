@@ -17,7 +17,6 @@ namespace {
 
 using fastvit::error;
 using fastvit::error_kind;
-using fastvit::index_type;
 
 using decoder = decoded_picture (*)(byte_span);
 
@@ -43,29 +42,6 @@ decoder decoder_of(byte_span bytes) noexcept {
 }
 
 } // namespace
-
-void require_size(index_type height, index_type width) {
-    if (height < 1 || width < 1)
-        throw error(error_kind::bad_format,
-                    "empty picture: " + std::to_string(width) + " x " + std::to_string(height) + " pixels");
-    if (width > most_pixels / height)
-        throw error(error_kind::unsupported, {.problem = "the picture is too large",
-                                              .expected = "at most " + std::to_string(most_pixels) + " pixels",
-                                              .found = std::to_string(width) + " x " + std::to_string(height)});
-}
-
-picture allocate(index_type height, index_type width) {
-    require_size(height, width);
-    picture p{.pixels = {}, .height = height, .width = width};
-    p.pixels.resize(static_cast<std::size_t>(height * width * p.channels));
-    return p;
-}
-
-palette grey_ramp() noexcept {
-    palette ramp;
-    for (std::size_t i = 0; i < ramp.size(); ++i) ramp[i].fill(static_cast<std::uint8_t>(i));
-    return ramp;
-}
 
 bool begins_like_a_picture(byte_span bytes) noexcept { return decoder_of(bytes) != nullptr; }
 

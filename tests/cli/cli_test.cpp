@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,7 +22,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <initializer_list>
 #include <set>
 #include <stdexcept>
@@ -123,6 +126,14 @@ std::vector<std::string> files_of(const json &list) {
     std::vector<std::string> files;
     for (const json &entry : list) files.push_back(entry["file"]);
     return files;
+}
+
+// The lines of a list in JSON.
+std::vector<json> lines_of(const fs::path &path) {
+    std::vector<json> lines;
+    std::ifstream file(path);
+    for (std::string line; std::getline(file, line);) lines.push_back(json::parse(line, nullptr, false));
+    return lines;
 }
 
 std::vector<std::string> names_of(const checkpoint &c) {
@@ -578,12 +589,9 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     const temporary_directory directory;
     const fs::path folder = directory / "some pictures";
     fs::create_directory(folder);
-    fs::create_directory(folder / "sub.png");
-    fs::copy_file(picture, folder / "sub.png" / "inner.png");
-    for (const char *name : {"b.png", "C.PNG", ".hidden.png"}) fs::copy_file(picture, folder / name);
-    fs::copy_file(data / "preprocess" / "rgb.jpg", folder / "a.JpG");
-    write_file(folder / "notes.txt", "no picture");
-    const std::vector<std::string> inside{(folder / "C.PNG").string(), (folder / "a.JpG").string(), (folder / "b.png").string()};
+    for (const char *name : {"b", "C.PNG", ".hidden.png"}) fs::copy_file(picture, folder / name);
+    fs::copy_file(data / "preprocess" / "rgb.jpg", folder / "a.jfif");
+    const std::vector<std::string> inside{(folder / "C.PNG").string(), (folder / "a.jfif").string(), (folder / "b").string()};
     const std::vector<std::string> begin{"classify", "--model", tiny, "--size", "32", "--json"};
     const auto seen = [&](const std::string &before, const std::vector<std::string> &more) {
         std::vector<std::string> arguments = begin;
@@ -592,12 +600,14 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     };
     EXPECT_EQ(seen("", {folder.string()}), inside);
 
-    write_file(directory / "list.txt", inside[2] + "\r\n\n" + folder.string() + "\n" + picture);
+    write_file(directory / "list.txt", "\xef\xbb\xbf" + inside[2] + "\r\n\n" + folder.string() + "\n" + picture);
     std::vector<std::string> expected{inside[1], inside[2]};
     expected.insert(expected.end(), inside.begin(), inside.end());
     expected.push_back(picture);
     EXPECT_EQ(seen("", {inside[1], "--list", (directory / "list.txt").string()}), expected);
     EXPECT_EQ(seen("cat " + shell_word((directory / "list.txt").string()) + " |", {inside[1], "--list", "-"}), expected);
+
+    EXPECT_EQ(seen("cat " + shell_word((directory / "list.txt").string()) + " |", {inside[1], "-"}), expected);
 
     // A folder without pictures is as bad as a file that is none: the others are classified.
     fs::create_directory(directory / "empty");
@@ -616,6 +626,126 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     refused({"--list", folder.string()}, {folder.string(), "directory"});
     write_file(directory / "list.txt", "\n");
     refused({"--list", (directory / "list.txt").string()}, {"list.txt", "without a line"});
+    write_file(directory / "list.txt", std::string("\xff\xfe"
+                                                   "a\0\n\0",
+                                                   6));
+    refused({"--list", (directory / "list.txt").string()}, {"list.txt", "UTF-16", "save it as UTF-8"});
+}
+
+TEST(cli_pictures, of_a_folder_are_told_by_their_content) {
+    const temporary_directory directory;
+    const fs::path folder = directory / "mixed";
+    fs::create_directory(folder);
+    const std::vector<std::pair<std::string, std::string>> kinds{
+        {"rgb.jpg", "a.jpe"}, {"rgb.jpg", "b.jfif"},    {"rgb.jpg", "c"},      {"rgb.png", "d.txt"},
+        {"rgb.webp", "e"},    {"palette.gif", "f.gif"}, {"rgb.tif", "g.tiff"}, {"rgb.bmp", "h.bmp"}};
+    std::vector<std::string> expected;
+    for (const auto &[from, to] : kinds) {
+        fs::copy_file(data / "preprocess" / from, folder / to);
+        expected.push_back((folder / to).string());
+    }
+    write_file(folder / "i.pbm", "P1 2 2 0 1 1 0");
+    expected.push_back((folder / "i.pbm").string());
+    const std::vector<std::string> command{"classify", "--model", tiny, "--size", "32", "--json", folder.string()};
+    EXPECT_EQ(files_of(parse(fastvit_cli(command))), expected);
+
+    // What is none is counted and named in one line; hidden files are not worth one.
+    write_file(folder / "notes.txt", "no picture");
+    write_file(folder / "late.jpg", "");
+    write_file(folder / ".hidden", "");
+    fs::create_directory(folder / "sub");
+    const finished f = fastvit_cli(command);
+    EXPECT_EQ(f.status, 1);
+    EXPECT_EQ(f.err, "fastvit: 3 entries of folders are no picture, and skipped: " + (folder / "late.jpg").string() + ", " +
+                         (folder / "notes.txt").string() + ", " + (folder / "sub/").string() + "\n");
+    EXPECT_EQ(files_of(parse({0, f.out, ""})), expected);
+    for (int i = 0; i < 30; ++i) write_file(folder / ("z" + std::to_string(i)), "");
+    const finished many = fastvit_cli(command);
+    EXPECT_NE(many.err.find("33 entries"), many.err.npos);
+    EXPECT_NE(many.err.find(" and 13 more\n"), many.err.npos) << many.err;
+}
+
+TEST(cli_pictures, one_comes_from_the_standard_input) {
+    const std::string from = shell_word(FASTVIT_CLI), jpeg = (data / "preprocess" / "rgb.jpg").string();
+    const std::vector<std::string> command{"classify", "--model", tiny, "--size", "32", "--json"};
+    const auto answers = [&](const std::string &before, const std::string &name) {
+        std::vector<std::string> arguments = command;
+        arguments.push_back(name);
+        return parse(fastvit_with(before, arguments))[0]["answers"];
+    };
+    EXPECT_EQ(answers("cat " + shell_word(jpeg) + " |", "-"), answers("", jpeg));
+    const temporary_directory directory;
+    const std::string a = (directory / "a").string(), b = (directory / "b").string();
+    expect_success(fastvit_with("cat " + shell_word(jpeg) + " |", {"preprocess", "-", "--output", a}));
+    expect_success(fastvit_cli({"preprocess", jpeg, "--output", b}));
+    EXPECT_EQ(read_file(a), read_file(b));
+    expect_failure(fastvit_with("printf '' |", {"classify", "-"}), 1, {"standard input", "a list without a line"});
+}
+
+TEST(cli_pictures, are_turned_where_exif_is_asked_for) {
+    const temporary_directory directory;
+    const std::string file = (data / "preprocess" / "turned.webp").string();
+    const auto input = [&](std::vector<std::string> more) {
+        const std::string output = (directory / "out").string();
+        more.insert(more.begin(), {"preprocess", file, "--output", output, "--size", "8", "--mode", "squash"});
+        expect_success(fastvit_cli(more));
+        return io_test::values(checkpoint::open(output), "tensor");
+    };
+    const auto stored = input({}), turned = input({"--exif"});
+    ASSERT_EQ(stored.size(), 3U * 8 * 8);
+    EXPECT_NE(stored, turned);
+    // Squashed to the square a quarter turn is exact but for rounding: the first pixel's row is the last column.
+    for (std::size_t i = 0; i < 8; ++i) EXPECT_NEAR(stored[i], turned[8 * i + 7], 0.05);
+}
+
+// --- what lies beside a checkpoint
+
+TEST(cli_config, beside_the_checkpoint_is_used_and_said) {
+    const temporary_directory directory;
+    const std::string model = (directory / "model.safetensors").string(), config = (directory / "config.json").string();
+    fs::copy_file(tiny, model);
+    std::string labels;
+    for (int i = 9; i >= 0; --i) labels += (i == 9 ? "\"" : ",\"") + std::to_string(i) + "\":\"it " + std::to_string(i) + "\"";
+    const auto write = [&](const std::string &pixels) { write_file(config, "{" + pixels + "\"id2label\":{" + labels + "}}"); };
+    const auto first = [](const finished &f) { return json::parse(f.out)[0]["answers"][0]; };
+    const auto classify = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"classify", "--model", model, "--json", picture});
+        return fastvit_cli(more);
+    };
+    write(R"("input_size":[3,32,48],"mean":[0,0,0],"std":[1,1,1],)");
+    const finished f = classify({});
+    EXPECT_EQ(f.status, 0);
+    EXPECT_EQ(f.err, "fastvit: preprocessing as " + config + " says; 10 labels of " + config + "\n");
+    const std::string label = first(f)["label"];
+    EXPECT_EQ(label, "it " + first(f)["class"].dump());
+    json expected = first(fastvit_cli({"classify", "--model", tiny, "--json", picture, "--config", config}));
+    EXPECT_EQ(first(f), expected);
+    // Options win.
+    const finished own = classify({"--preset", "imagenet"});
+    EXPECT_EQ(own.err, "fastvit: 10 labels of " + config + "\n");
+    EXPECT_EQ(first(own)["probability"], first(fastvit_cli({"classify", "--model", tiny, "--json", picture}))["probability"]);
+    write_file(directory / "labels.json", R"(["a","b","c","d","e","f","g","h","i","j"])");
+    const finished named = classify({"--labels", (directory / "labels.json").string(), "--preset", "imagenet"});
+    expect_success(named);
+    EXPECT_EQ(first(named)["label"].get<std::string>().size(), 1U);
+    // Only labels; of another number of classes; nothing; not readable.
+    write("");
+    EXPECT_EQ(classify({}).err, "fastvit: 10 labels of " + config + "\n");
+    EXPECT_EQ(fastvit_cli({"embed", "--model", model, picture}).err, "");
+    write_file(config, R"({"id2label":{"0":"a"}})");
+    const finished few = classify({});
+    EXPECT_EQ(few.err, "fastvit: 1 labels of " + config + " not used: there are 10 classes\n");
+    EXPECT_FALSE(first(few).contains("label"));
+    write_file(config, R"({"something": "else"})");
+    EXPECT_EQ(classify({}).err, "");
+    write_file(config, R"({"input_size":[3,32,32],"interpolation":"lanczos"})");
+    const finished unsupported = classify({});
+    EXPECT_EQ(unsupported.status, 0);
+    EXPECT_TRUE(unsupported.err.starts_with("fastvit: not used: " + config + ": interpolation")) << unsupported.err;
+    fs::remove(config);
+    write_file(directory / "preprocessor_config.json",
+               R"({"image_processor_type":"CLIPImageProcessor","size":32,"crop_size":32})");
+    EXPECT_NE(fastvit_cli({"embed", "--model", model, picture}).err.find("preprocessor_config.json says\n"), std::string::npos);
 }
 
 // A terminal on the standard error.
@@ -744,11 +874,108 @@ TEST(cli_embed, leaves_out_what_is_no_picture) {
     const checkpoint stack = checkpoint::open(output);
     EXPECT_EQ(stack.find("embedding")->dims[0], 2);
     EXPECT_EQ(json::parse(stack.metadata().at("files")), json(expected));
+    // The list beside it names all of them.
+    const std::vector<json> list = lines_of(output + ".files.jsonl");
+    ASSERT_EQ(list.size(), 3U);
+    EXPECT_EQ(list[0]["file"], (directory / "broken.png").string());
+    EXPECT_NE(list[0]["error"].get<std::string>().find("broken PNG"), std::string::npos);
+    for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(list[i + 1], (json{{"file", expected[i]}, {"row", i}}));
 
     fs::remove(output);
     expect_failure(fastvit_cli({"embed", "--model", tiny, "--output", output, (directory / "broken.png").string()}), 1,
                    {"broken.png"});
     EXPECT_FALSE(fs::exists(output));
+    EXPECT_EQ(lines_of(output + ".files.jsonl").size(), 1U);
+    EXPECT_FALSE(fs::exists(output + ".partial"));
+}
+
+TEST(cli_embed, writes_numpys_format) {
+    const temporary_directory directory;
+    const std::string npy = (directory / "out.npy").string(), tensors = (directory / "out.safetensors").string();
+    for (const std::string &output : {npy, tensors}) {
+        std::vector<std::string> arguments{"embed", "--model", tiny, "--output", output};
+        arguments.insert(arguments.end(), three_pictures.begin(), three_pictures.end());
+        expect_success(fastvit_cli(arguments));
+    }
+    const std::string file = read_file(npy);
+    ASSERT_GT(file.size(), 128U);
+    EXPECT_EQ(file.substr(0, 8), std::string("\x93NUMPY\x01\x00", 8));
+    const std::size_t header = static_cast<unsigned char>(file[8]) + 256U * static_cast<unsigned char>(file[9]);
+    EXPECT_EQ((10 + header) % 64, 0U);
+    const auto values = io_test::values(checkpoint::open(tensors), "embedding");
+    const std::string dims = "(3, " + std::to_string(values.size() / 3) + ")";
+    EXPECT_TRUE(file.substr(10, header).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': " + dims + ", }"));
+    EXPECT_EQ(file[9 + header], '\n');
+    ASSERT_EQ(file.size(), 10 + header + values.size() * sizeof(float));
+    EXPECT_EQ(std::memcmp(file.data() + 10 + header, values.data(), values.size() * sizeof(float)), 0);
+    EXPECT_EQ(lines_of(npy + ".files.jsonl").size(), 3U);
+    expect_failure(fastvit_cli({"features", "--model", tiny, "--output", npy, picture}), 2, {"--output", "one array"});
+}
+
+TEST(cli_embed, takes_its_part_of_the_pictures) {
+    const temporary_directory directory;
+    std::vector<std::string> all;
+    for (const char *part : {"1/4", "2/4", "3/4", "4/4"}) {
+        std::vector<std::string> arguments{"embed", "--model", tiny, "--shard", part};
+        arguments.insert(arguments.end(), three_pictures.begin(), three_pictures.end());
+        const std::vector<std::string> files = files_of(parse(fastvit_cli(arguments)));
+        EXPECT_LE(files.size(), 1U);
+        all.insert(all.end(), files.begin(), files.end());
+    }
+    EXPECT_EQ(all, three_pictures);
+    for (const char *wrong : {"0/2", "3/2", "1", "1/", "/2", "1/0", "a/b", "1/2/3", "-1/2"})
+        expect_failure(fastvit_cli({"embed", "--model", tiny, "--shard=" + std::string(wrong), picture}), 2, {"--shard", "I/N"});
+}
+
+// A run that is stopped by a picture that never comes: a pipe without a writer.
+TEST(cli_embed, goes_on_after_it_was_stopped) {
+    const temporary_directory directory;
+    const std::string output = (directory / "out.safetensors").string(), whole = (directory / "whole.safetensors").string(),
+                      pipe = (directory / "pipe").string(), broken = (directory / "broken.png").string();
+    write_file(broken, "no picture");
+    std::vector<std::string> files{three_pictures[0], broken, three_pictures[1], pipe, three_pictures[2]};
+    const auto command = [&](const std::string &command_name, const std::string &to, std::vector<std::string> more) {
+        more.insert(more.begin(), {command_name, "--model", tiny, "--size", "64", "--threads", "1", "--output", to});
+        more.insert(more.end(), files.begin(), files.end());
+        return more;
+    };
+    for (const std::string name : {"embed", "features"}) {
+        SCOPED_TRACE(name);
+        ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+        EXPECT_NE(fastvit_with("timeout -s KILL 3", command(name, output, {})).status, 0);
+        EXPECT_FALSE(fs::exists(output));
+        EXPECT_EQ(lines_of(output + ".files.jsonl.partial").size(), 3U);
+        EXPECT_THROW((void)checkpoint::open(output + ".partial"), fastvit::error);
+        fs::remove(pipe);
+        fs::copy_file(picture, pipe);
+
+        // Not with other options or pictures, whose results would not belong together.
+        expect_failure(fastvit_cli(command(name, output, {"--mode", "squash"})), 1, {"out.safetensors.partial", "another model"});
+        std::swap(files[0], files[2]);
+        expect_failure(fastvit_cli(command(name, output, {})), 1, {"out.safetensors.partial", "other pictures"});
+        std::swap(files[0], files[2]);
+        // A line and a row that were cut off are made again.
+        const std::string rows = read_file(output + ".partial"), list = read_file(output + ".files.jsonl.partial");
+        for (const int cut : {0, 1, 2}) {
+            write_file(output + ".partial", cut == 1 ? rows.substr(0, rows.size() - 5) : rows);
+            write_file(output + ".files.jsonl.partial", cut == 2 ? list.substr(0, list.size() - 5) : list);
+            const finished f = fastvit_cli(command(name, output, {}));
+            EXPECT_EQ(f.status, 1); // one picture is broken
+            EXPECT_EQ(f.err, "fastvit: goes on after " + std::to_string(cut ? 2 : 3) + " of 5 pictures, 1 of which failed\n");
+            EXPECT_EQ(fastvit_cli(command(name, whole, {})).status, 1);
+            EXPECT_EQ(read_file(output), read_file(whole)) << cut;
+            EXPECT_EQ(read_file(output + ".files.jsonl"), read_file(whole + ".files.jsonl")) << cut;
+            EXPECT_FALSE(fs::exists(output + ".partial"));
+            EXPECT_FALSE(fs::exists(output + ".files.jsonl.partial"));
+        }
+        if (name == "embed") { // also what was made before is printed
+            write_file(output + ".partial", rows);
+            write_file(output + ".files.jsonl.partial", list);
+            const finished f = fastvit_cli(command(name, output, {"--json"}));
+            EXPECT_EQ(f.out, fastvit_cli(command(name, whole, {"--json"})).out);
+        }
+        for (const std::string &old : {output, whole, pipe}) fs::remove(old);
+    }
 }
 
 TEST(cli_features, gives_what_run_gives) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -38,23 +39,27 @@ TEST(in_order, delivers_every_result_in_order) {
     }
 }
 
-// The first picture is the last to be ready: the others wait for it.
+// The first picture is the last to be ready: the others wait for it, and no more of them than there should.
 TEST(in_order, waits_for_what_comes_first) {
     fastvit::thread_pool threads(2);
+    const index_type ahead = cli::begun_ahead(2), count = 10 * ahead;
     std::atomic<index_type> others{0};
     std::vector<index_type> delivered;
     cli::in_order(
-        threads, 20,
+        threads, count,
         [&](index_type number, int) {
             if (number != 0) ++others;
-            while (number == 0 && others.load() < 19) std::this_thread::yield();
+            while (number == 0 && others.load() < ahead - 1) std::this_thread::yield();
+            if (number == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50)); // in which no other is begun
             return number;
         },
         [&](index_type number) {
-            EXPECT_EQ(others.load(), 19);
+            if (number == 0) {
+                EXPECT_EQ(others.load(), ahead - 1);
+            }
             delivered.push_back(number);
         });
-    std::vector<index_type> expected(20);
+    std::vector<index_type> expected(static_cast<std::size_t>(count));
     std::iota(expected.begin(), expected.end(), index_type{0});
     EXPECT_EQ(delivered, expected);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/preprocessing_config.hpp"
 
+#include "fastvit/image/crop.hpp"
+
 #include "support/io_test_files.hpp"
 
 #include <gtest/gtest.h>

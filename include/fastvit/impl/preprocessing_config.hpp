@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The bodies of preprocessing_config.hpp.
+// See fastvit/preprocessing_config.hpp.
 #pragma once
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/regions.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/image/crop.hpp"
-#include "fastvit/impl/labels.hpp"
+#include "fastvit/image/json_labels.hpp"
 #include "fastvit/io/json_reader.hpp"
 #include "fastvit/platform/text_file.hpp"
 #include "fastvit/preprocessing_config.hpp"

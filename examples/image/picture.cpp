@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How a camera was held, and turning its picture upright.
+// What all decoders need: room for the pixels, and turning them upright.
 #include "image/decoders.hpp"
 
 #include <algorithm>
@@ -9,7 +9,32 @@
 
 namespace examples {
 
+using fastvit::error;
+using fastvit::error_kind;
 using fastvit::index_type;
+
+void require_size(index_type height, index_type width) {
+    if (height < 1 || width < 1)
+        throw error(error_kind::bad_format,
+                    "empty picture: " + std::to_string(width) + " x " + std::to_string(height) + " pixels");
+    if (width > most_pixels / height)
+        throw error(error_kind::unsupported, {.problem = "the picture is too large",
+                                              .expected = "at most " + std::to_string(most_pixels) + " pixels",
+                                              .found = std::to_string(width) + " x " + std::to_string(height)});
+}
+
+picture allocate(index_type height, index_type width) {
+    require_size(height, width);
+    picture p{.pixels = {}, .height = height, .width = width};
+    p.pixels.resize(static_cast<std::size_t>(height * width * p.channels));
+    return p;
+}
+
+palette grey_ramp() noexcept {
+    palette ramp;
+    for (std::size_t i = 0; i < ramp.size(); ++i) ramp[i].fill(static_cast<std::uint8_t>(i));
+    return ramp;
+}
 
 int exif_orientation(byte_span exif) noexcept {
     using namespace std::string_view_literals;
