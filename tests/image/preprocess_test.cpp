@@ -273,8 +273,16 @@ bytes reference(const picture_view &p, const preprocessing &how) {
         to_height = static_cast<index_type>(static_cast<double>(to_width * height) / static_cast<double>(width));
     if (how.rule == resize_rule::shorter_side && width > height)
         to_width = static_cast<index_type>(static_cast<double>(to_height * width) / static_cast<double>(height));
+    // open_clip's longest: one side fits, the other is rounded, and black fills the rest, the smaller half of it first.
+    if (how.rule == resize_rule::longer_side) {
+        const double ratio = std::max(static_cast<double>(height) / static_cast<double>(to_height),
+                                      static_cast<double>(width) / static_cast<double>(to_width));
+        to_height = std::max(index_type{1}, static_cast<index_type>(std::nearbyint(static_cast<double>(height) / ratio)));
+        to_width = std::max(index_type{1}, static_cast<index_type>(std::nearbyint(static_cast<double>(width) / ratio)));
+    }
     picture = reference_resize(picture, height, width, to_height, to_width, how.filter);
     const auto origin = [](index_type excess) {
+        if (excess < 0) return -(-excess / 2);
         return static_cast<index_type>(std::nearbyint(static_cast<double>(excess) / 2));
     };
     return reference_crop(picture, to_height, to_width, origin(to_height - how.height), origin(to_width - how.width), how.height,
@@ -297,7 +305,8 @@ void expect_reference(const picture_view &picture, const preprocessing &how) {
 }
 
 TEST(preprocess, equals_the_reference_at_every_small_size) {
-    for (const resize_rule rule : {resize_rule::shorter_side, resize_rule::squash, resize_rule::pad_to_square})
+    for (const resize_rule rule :
+         {resize_rule::shorter_side, resize_rule::squash, resize_rule::pad_to_square, resize_rule::longer_side})
         for (const interpolation filter : {interpolation::bilinear, interpolation::bicubic})
             for (index_type height = 1; height <= 9; ++height)
                 for (index_type width = 1; width <= 9; ++width)

@@ -19,6 +19,8 @@
 #include <set>
 #include <utility>
 
+FASTVIT_STRICT_MATH_BEGIN
+
 namespace fastvit { inline namespace FASTVIT_ABI {
 namespace configs {
 
