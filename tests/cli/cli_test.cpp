@@ -473,7 +473,7 @@ TEST(cli_profile, writes_a_trace) {
             ++tasks;
     }
     EXPECT_EQ(threads, (std::set<std::string>{"parts of the network", "worker 0", "worker 1"}));
-    for (const char *part : {"stem", "stages.0", "stages.0.blocks.0", "stages.0.blocks.0.token_mixer", "head"})
+    for (const char *part : {"stem", "stages.0.blocks.0", "stages.0.blocks.0.token_mixer", "head.fc"})
         EXPECT_TRUE(parts.contains(part)) << part;
     EXPECT_GT(tasks, parts.size()) << "a part has several tasks";
 }
