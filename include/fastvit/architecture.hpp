@@ -65,10 +65,6 @@ struct architecture {
 
     /// Input pixels for each pixel of the last stage, in each direction: 32 for four stages.
     [[nodiscard]] index_type stride() const noexcept { return index_type{2} << stages.size(); }
-    /// How many modules of the official `network` list a stage takes: patch embedding, positional encoding, blocks.
-    [[nodiscard]] index_type network_modules(std::size_t stage) const noexcept {
-        return (stage > 0) + stages[stage].position + 1;
-    }
 };
 
 /// Why a network without `classes` gives no logits, for messages.

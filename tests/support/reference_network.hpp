@@ -10,8 +10,10 @@
 #include "support/reference_blocks.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -53,7 +55,9 @@ inline std::map<std::string, maps<double>> run_network(const fastvit::checkpoint
                 else
                     x = forward(x, w);
                 // A stage's last block has the last word.
-                out.insert_or_assign(p.stage < 0 ? "stem" : "stage" + std::to_string(p.stage), x);
+                const std::size_t number = std::string_view("stages.").size();
+                out.insert_or_assign(
+                    p.name == "stem" ? "stem" : "stage" + p.name.substr(number, p.name.find('.', number) - number), x);
             }
         });
     out.emplace("embedding", pooled(x.channels, [](const std::vector<double> &row) { return row; }));

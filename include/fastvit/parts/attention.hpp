@@ -29,8 +29,8 @@ class attention_block {
         conv_ffn::weights ffn;
         std::optional<tensor<float>> layer_scale_1, layer_scale_2; ///< [channels, 1, 1]; none where they are folded
     };
-    static constexpr std::size_t fold_bytes =
-        sizeof(float); ///< for each element of its largest matrix: each is scaled into a copy
+    /// Each matrix is scaled into a copy.
+    static constexpr std::size_t fold_bytes = sizeof(float);
     static constexpr token_mixer kind = token_mixer::attention;
 
     /// Whether the tensors of such a block are there, and which norm it has; has(name): whether a name begins so.

@@ -18,7 +18,7 @@ class fork_norm {
     };
     using weights = reparam::batch_norm;
 
-    static constexpr std::size_t fold_bytes = 0; ///< for each element of its largest matrix: nothing folds
+    static constexpr std::size_t fold_bytes = 0; ///< nothing folds
     static void describe(archive &ar, weights &w, const config &c) { parts::describe(ar, w, c.channels); }
     static void reparameterize(weights &) {}
     static void fold(weights &) {} // the network goes on without it

@@ -20,7 +20,8 @@ class head_conv {
     };
     using weights = mobile_one::weights;
 
-    static constexpr std::size_t fold_bytes = 2 * sizeof(double); ///< for each element of its largest matrix: in double, two
+    /// In double, two convolutions at a time.
+    static constexpr std::size_t fold_bytes = 2 * sizeof(double);
     static void describe(archive &ar, weights &w, const config &c) { parts::describe(ar, w, dims(c), true, reduced(c)); }
     static void reparameterize(weights &w) { parts::reparameterize(w); }
     static void fold(weights &w) { reparameterize(w); }

@@ -51,7 +51,6 @@ template <class... Block, class Visitor> bool any_block(type_list<Block...>, Vis
 /// Where a part stands.
 struct place {
     std::string name;        ///< timm's, before the names of its tensors; also what an observer is told
-    index_type stage = -1;   ///< the stage it belongs to; -1 for none
     bool ends_stage = false; ///< the last block of one
 };
 
@@ -59,35 +58,33 @@ struct place {
 /// it normalises.
 template <class Visitor> void for_each_part(const architecture &net, Visitor &&visit) {
     index_type number = 0; // of the official network.N
-    const auto end_module = [&](index_type stage, index_type channels) {
+    const auto end_module = [&](index_type channels) {
         if (net.fork_features && is_fork_feature(number))
-            visit.template operator()<fork_norm>(place{"norm" + std::to_string(number), stage}, fork_norm::config{channels});
+            visit.template operator()<fork_norm>(place{"norm" + std::to_string(number)}, fork_norm::config{channels});
         ++number;
     };
     index_type before = net.stages.at(0).channels;
     visit.template operator()<stem>(place{"stem"}, stem::config{net.in_channels, before, net.stem_scale_branch});
     for (std::size_t s = 0; s < net.stages.size(); ++s) {
         const stage_architecture &stage = net.stages[s];
-        const auto number_of_stage = static_cast<index_type>(s);
         const std::string name = "stages." + std::to_string(s) + ".";
         if (s > 0) {
             visit.template operator()<patch_embed>(
-                place{name + "downsample", number_of_stage},
+                place{name + "downsample"},
                 patch_embed::config{before, stage.channels, stage.downsample_squeeze_excite, net.large_kernel_gelu});
-            end_module(number_of_stage, stage.channels);
+            end_module(stage.channels);
         }
         if (stage.position) {
-            visit.template operator()<position>(place{name + "pos_emb", number_of_stage}, position::config{stage.channels});
-            end_module(number_of_stage, stage.channels);
+            visit.template operator()<position>(place{name + "pos_emb"}, position::config{stage.channels});
+            end_module(stage.channels);
         }
         for (index_type b = 0; b < stage.blocks; ++b)
             any_block(blocks(), [&]<class Block>() {
                 if (Block::kind != stage.mixer) return false;
-                visit.template operator()<Block>(
-                    place{name + "blocks." + std::to_string(b), number_of_stage, b + 1 == stage.blocks}, stage);
+                visit.template operator()<Block>(place{name + "blocks." + std::to_string(b), b + 1 == stage.blocks}, stage);
                 return true;
             });
-        end_module(number_of_stage, stage.channels);
+        end_module(stage.channels);
         before = stage.channels;
     }
     if (net.head_channels > 0) {

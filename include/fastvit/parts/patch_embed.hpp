@@ -25,8 +25,8 @@ class patch_embed {
         mobile_one::weights pointwise;
     };
 
-    static constexpr std::size_t fold_bytes =
-        2 * sizeof(double); ///< for each element of its largest matrix: in double, two convolutions at a time
+    /// In double, two convolutions at a time.
+    static constexpr std::size_t fold_bytes = 2 * sizeof(double);
     static void describe(archive &ar, weights &w, const config &c) {
         parts::describe(ar.in("proj.0"), w.spatial, spatial(c), reduced(c));
         parts::describe(ar.in("proj.1"), w.pointwise, pointwise(c), false);

@@ -27,8 +27,8 @@ class position {
         std::optional<reparam::conv> encoding;
     };
 
-    static constexpr std::size_t fold_bytes =
-        2 * sizeof(double); ///< for each element of its largest matrix: in double, two convolutions at a time
+    /// In double, two convolutions at a time.
+    static constexpr std::size_t fold_bytes = 2 * sizeof(double);
     static void describe(archive &ar, weights &w, const config &c) {
         w.channels = c.channels;
         const bool folded = ar.folded(w.folded);

@@ -94,8 +94,8 @@ class rep_mixer_block {
         conv_ffn::weights ffn;
         std::optional<tensor<float>> layer_scale; ///< [channels, 1, 1]; none where it is folded
     };
-    static constexpr std::size_t fold_bytes =
-        sizeof(float); ///< for each element of its largest matrix: each is scaled into a copy
+    /// Each matrix is scaled into a copy.
+    static constexpr std::size_t fold_bytes = sizeof(float);
     static constexpr token_mixer kind = token_mixer::rep_mixer;
 
     /// Whether the tensors of such a block are there; has(name): whether a name begins so.

@@ -25,8 +25,8 @@ class stem {
         std::array<mobile_one::weights, 3> convs;
     };
 
-    static constexpr std::size_t fold_bytes =
-        2 * sizeof(double); ///< for each element of its largest matrix: in double, two convolutions at a time
+    /// In double, two convolutions at a time.
+    static constexpr std::size_t fold_bytes = 2 * sizeof(double);
     static void describe(archive &ar, weights &w, const config &c) {
         for (std::size_t i = 0; i < w.convs.size(); ++i)
             parts::describe(ar.in(std::to_string(i)), w.convs[i], dims(c)[i], c.scale_branch);
