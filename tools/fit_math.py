@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fits the polynomials of kernels/generic/math.inl.
+"""Fits the polynomials of kernels/elementwise/math.inl.
 
 GELU: Phi(-a) = q(a)^8 for a in [0, 5.2], Phi the normal distribution's function. The weight makes the error of a * Phi(-a) equal over
 the interval; a is then held where q, beyond the interval, is smallest. exp: 2^f for |f| <= 1/2, the relative error
