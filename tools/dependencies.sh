@@ -4,6 +4,7 @@
 dependencies='
 cmake cmake
 ninja ninja-build
+eigen3/Eigen/Core libeigen3-dev
 gtest/gtest.h libgtest-dev
 benchmark/benchmark.h libbenchmark-dev
 CLI/CLI.hpp libcli11-dev

@@ -90,7 +90,7 @@ inline geometry plan(const picture_view &p, const preprocessing &how) {
         // round.
         const double by_height = static_cast<double>(height) / static_cast<double>(target_height);
         const double by_width = static_cast<double>(width) / static_cast<double>(target_width);
-        const double ratio = fit ? std::max(by_height, by_width) : std::min(by_height, by_width);
+        const double ratio = (by_height > by_width) == fit ? by_height : by_width;
         const auto resized = [&](index_type side) {
             return std::max(index_type{1}, static_cast<index_type>(std::nearbyint(static_cast<double>(side) / ratio)));
         };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The weights with which Pillow resamples one axis of an 8-bit picture (precompute_coeffs and normalize_coeffs_8bpc in its
-// Resample.c), bit for bit. Not API: preprocess.hpp is.
+// Resample.c), bit for bit: in its order, each step rounded by itself. Not API: preprocess.hpp is.
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/base/regions.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,15 +12,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace resampling {
+FASTVIT_STRICT_MATH_BEGIN
 
-/// a * b, rounded to double. Where there is an FMA instruction GCC would by default fuse a product with the sum that it goes
-/// into, and now and then a weight would differ in its last bit from Pillow's. A volatile object has to be written: nothing is
-/// fused.
-inline double product(double a, double b) noexcept {
-    const volatile double rounded = a * b;
-    return rounded;
-}
+namespace fastvit { inline namespace FASTVIT_ABI { namespace resampling {
 
 /// An interpolation kernel: zero outside [-support, support].
 struct filter {
@@ -37,8 +32,8 @@ inline double triangle_weight(double x) noexcept {
 inline double cubic_weight(double x) noexcept {
     constexpr double a = -0.5;
     x = x < 0 ? -x : x;
-    if (x < 1) return product(product(product(a + 2, x) - (a + 3), x), x) + 1;
-    if (x < 2) return (product(product(x - 5, x) + 8, x) - 4) * a;
+    if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+    if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
     return 0;
 }
 
@@ -75,8 +70,8 @@ class weight_table {
     /// Reuses the memory of the last call.
     void build(const axis &a, const filter &f) {
         const double scale = static_cast<double>(a.padded) / static_cast<double>(a.resized);
-        const double stretch = std::max(scale, 1.0);
-        const double support = f.support * stretch; // exact, so nothing is lost if it is fused below
+        const double stretch = scale > 1 ? scale : 1;
+        const double support = f.support * stretch;
         const double shrink = 1 / stretch;
 
         windows_.assign(static_cast<std::size_t>(a.output), {});
@@ -85,13 +80,13 @@ class weight_table {
         for (index_type i = 0; i < a.output; ++i) {
             const index_type position = a.origin + i;
             if (position < 0 || position >= a.resized) continue;
-            const double center = product(static_cast<double>(position) + 0.5, scale);
+            const double center = (static_cast<double>(position) + 0.5) * scale;
             const index_type low = std::max<index_type>(0, static_cast<index_type>(center - support + 0.5));
             const index_type high = std::min(a.padded, static_cast<index_type>(center + support + 0.5));
             taps_.clear();
             double sum = 0;
             for (index_type x = low; x < high; ++x) {
-                taps_.push_back(f.weight(product(static_cast<double>(x) - center + 0.5, shrink)));
+                taps_.push_back(f.weight((static_cast<double>(x) - center + 0.5) * shrink));
                 sum += taps_.back();
             }
             const index_type first = std::max(low, a.before);
@@ -141,3 +136,5 @@ class weight_table {
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::resampling
+
+FASTVIT_STRICT_MATH_END

@@ -261,7 +261,7 @@ inline void set_normalization(preprocessing &how, const std::optional<std::array
         const auto to_float = [&](const char *name, const auto &values, float &out) {
             if (!values) return;
             const double value = (*values)[c];
-            if (std::abs(value) > std::numeric_limits<float>::max())
+            if (__builtin_fabs(value) > std::numeric_limits<float>::max())
                 reject(error_kind::bad_value, name, "a number that a float can hold", std::to_string(value));
             out = static_cast<float>(value);
         };
@@ -342,7 +342,7 @@ inline preprocessing from_transformers(const settings &s) {
     how.rounding = crop_rounding::down;
     refuse(!s.do_resize.value_or(true), "do_resize", "true: a network takes pictures of one size");
     refuse(!s.do_rescale.value_or(true), "do_rescale", "true");
-    refuse(std::abs(s.rescale_factor.value_or(1.0 / 255) * 255 - 1) > 1e-6, "rescale_factor", "1/255");
+    refuse(__builtin_fabs(s.rescale_factor.value_or(1.0 / 255) * 255 - 1) > 1e-6, "rescale_factor", "1/255");
     refuse(s.do_flip_channel_order.value_or(false), "do_flip_channel_order", "false");
     require(clip || s.resample, "resample");
     constexpr index_type bilinear = 2, bicubic = 3; // Pillow's numbers
