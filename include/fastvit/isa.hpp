@@ -16,6 +16,6 @@ using isa_tier = kernels::tier;
 [[nodiscard]] inline std::span<const isa_tier> isa_tiers() { return kernels::tiers(); }
 
 /// The tier that a model runs with: see kernels::select_tier().
-inline const isa_tier &select_isa(std::string_view name = {}) { return kernels::select_tier(name); }
+[[nodiscard]] inline const isa_tier &select_isa(std::string_view name = {}) { return kernels::select_tier(name); }
 
 }} // namespace fastvit::FASTVIT_ABI

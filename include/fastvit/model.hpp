@@ -42,7 +42,7 @@ struct model_options {
 };
 
 /// A network with its weights packed for this machine. Immutable: any number of threads may run one model at once, each with its
-/// own workspace. Copies share the weights.
+/// own workspace. Copies share the weights; one that was moved from may only be assigned to or destroyed.
 class model {
   public:
     /// Reads, folds and packs the network of a checkpoint file (see checkpoint::open). Throws fastvit::error, which names the

@@ -16,6 +16,7 @@ class observer {
     virtual ~observer() = default;
     /// The name lives as long as the network.
     virtual void enter(std::string_view name) = 0;
+    /// Throws nothing.
     virtual void leave() = 0;
 };
 

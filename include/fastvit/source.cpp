@@ -17,4 +17,4 @@
 #include "fastvit/impl/preprocessing_config.hpp"
 #include "fastvit/impl/save.hpp"
 #include "fastvit/impl/workspace.hpp"
-#include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/impl/kernels/registry.hpp"

@@ -18,7 +18,7 @@ inline void require(bool holds, const char *condition) {
 
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
 
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"

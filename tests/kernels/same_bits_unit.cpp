@@ -10,7 +10,7 @@
 
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/postprocess.hpp"
 
 #include "kernels/same_bits_unit.hpp"

@@ -137,14 +137,15 @@ FASTVIT_FUNCTION void checkpoint::add(std::string name, tensor<float> values) {
                     {.problem = "the tensor is there already", .tensor = std::move(name), .file = file_});
     const auto kept = std::make_shared<const tensor<float>>(std::move(values));
     size_in_bytes_ += kept->span().size_bytes();
-    by_name_.insert(place, static_cast<std::uint32_t>(tensors_.size()));
+    const auto before = place - by_name_.begin();
+    made_.push_back(kept);
     tensors_.push_back({.name = std::move(name),
                         .type = io::dtype::f32,
                         .type_name = std::string(to_string(io::dtype::f32)),
                         .dims = kept->dims(),
                         .strides = io::contiguous_strides(kept->dims()),
                         .bytes = std::as_bytes(kept->span())});
-    made_.push_back(kept);
+    by_name_.insert(by_name_.begin() + before, static_cast<std::uint32_t>(tensors_.size() - 1));
 }
 
 FASTVIT_FUNCTION const io::stored_tensor *checkpoint::find(std::string_view name) const &noexcept {

@@ -57,14 +57,14 @@ struct workspace::state {
         next.network->run({next.network->tier(), counter, nullptr, threads().workers()}, {}, next.images, counted);
 
         planned = {};
+        buffers = {};
+        results = {};
         memory = {};
         floats = 0;
         memory = platform::pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
         floats = counter.peak();
         result_floats = kept;
         shapes = std::move(next_shapes);
-        buffers = {};
-        results = {};
         if (next.own_results) {
             runtime::arena own = arena();
             take(own, shapes, buffers);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tiers of kernels in this program. They are listed in registry_impl.hpp, the only list that a new tier joins.
+// The tiers of kernels in this program. They are listed in impl/kernels/registry.hpp, the only list that a new tier joins.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -29,5 +29,5 @@ const tier &select_tier(std::string_view name = {});
 }}} // namespace fastvit::FASTVIT_ABI::kernels
 
 #if !defined(FASTVIT_COMPILED)
-#include "fastvit/kernels/registry_impl.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
 #endif

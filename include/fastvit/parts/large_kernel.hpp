@@ -40,7 +40,6 @@ inline void describe(archive &ar, large_kernel::weights &w, const reparam::conv_
 
 /// Adds the small convolution to the centre of the large one (official `ReparamLargeKernelConv.get_kernel_bias`).
 inline reparam::folded_conv fold_branches(const large_kernel::weights &w) {
-    if (w.folded) return {w.dims, *w.folded};
     reparam::folded_conv sum = reparam::fold(w.dims, w.large.value());
     add_centred(sum, reparam::fold(w.dims.with_kernel(large_kernel::small_kernel), w.small.value()));
     return sum;

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "fastvit/architecture.hpp"
+#include "fastvit/error.hpp"
 #include "fastvit/outputs.hpp"
 #include "fastvit/parts/attention.hpp"
 #include "fastvit/parts/fork_norm.hpp"
@@ -63,7 +64,8 @@ template <class Visitor> void for_each_part(const architecture &net, Visitor &&v
             visit.template operator()<fork_norm>(place{"norm" + std::to_string(number)}, fork_norm::config{channels});
         ++number;
     };
-    index_type before = net.stages.at(0).channels;
+    if (net.stages.empty()) throw error(error_kind::invalid_argument, "an architecture without stages");
+    index_type before = net.stages[0].channels;
     visit.template operator()<stem>(place{"stem"}, stem::config{net.in_channels, before, net.stem_scale_branch});
     for (std::size_t s = 0; s < net.stages.size(); ++s) {
         const stage_architecture &stage = net.stages[s];

@@ -37,7 +37,6 @@ class position {
     }
     /// Official `RepCPE.reparameterize`.
     static reparam::folded_conv fold_branches(const weights &w) {
-        if (w.folded) return {dims(w.channels), *w.folded};
         reparam::folded_conv sum(dims(w.channels), w.encoding.value());
         add_identity(sum, reparam::affine::identity(w.channels));
         return sum;

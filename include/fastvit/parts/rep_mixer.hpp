@@ -38,7 +38,6 @@ class rep_mixer {
     }
     /// Official `RepMixer.reparameterize`.
     static reparam::folded_conv fold_branches(const weights &w) {
-        if (w.folded) return {dims(w.channels), *w.folded};
         reparam::folded_conv sum = parts::fold_branches(w.mixer);
         add_identity(sum, reparam::to_affine(w.norm), -1);
         sum.scale_outputs(reparam::to_double(w.layer_scale));
