@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include "fastvit/preprocessing_config.hpp"
-
 #include "fastvit/image/crop.hpp"
+#include "fastvit/preprocessing_config.hpp"
 
 #include "support/io_test_files.hpp"
 
@@ -183,7 +182,7 @@ TEST(timm_config, refuses_what_is_no_configuration) {
 
 TEST(timm_config, refuses_every_truncation) {
     for (std::size_t length = 0; length < nested.size(); ++length)
-        EXPECT_THROW(parse_preprocessing_config(std::string_view(nested).substr(0, length)), fastvit::error) << length;
+        EXPECT_THROW((void)parse_preprocessing_config(std::string_view(nested).substr(0, length)), fastvit::error) << length;
 }
 
 TEST(timm_config, refuses_nesting_without_end) {
