@@ -625,7 +625,7 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     refused({"--list", (directory / "none.txt").string()}, {"none.txt", "No such file"});
     refused({"--list", folder.string()}, {folder.string(), "directory"});
     write_file(directory / "list.txt", "\n");
-    refused({"--list", (directory / "list.txt").string()}, {"list.txt", "without a line"});
+    refused({"--list", (directory / "list.txt").string()}, {"list.txt", "no label in it"});
     write_file(directory / "list.txt", std::string("\xff\xfe"
                                                    "a\0\n\0",
                                                    6));

@@ -56,7 +56,7 @@ TEST(labels, are_the_lines_of_a_file) {
     io_test::write_file(directory / "labels.txt", "tench\r\ngreat white shark\n\nlast");
     EXPECT_EQ(read_labels(directory / "labels.txt"), (lines{"tench", "great white shark", "", "last"}));
     io_test::write_file(directory / "empty.txt", "");
-    expect_error(error_kind::bad_format, {"empty.txt", "without a line"}, [&] { (void)read_labels(directory / "empty.txt"); });
+    expect_error(error_kind::bad_format, {"empty.txt", "no label in it"}, [&] { (void)read_labels(directory / "empty.txt"); });
     expect_error(error_kind::io, {"none.txt", "No such file"}, [&] { (void)read_labels(directory / "none.txt"); });
     expect_error(error_kind::io, {"directory"}, [&] { (void)read_labels(directory.path()); });
 }
