@@ -18,7 +18,7 @@ struct picture {
     std::vector<std::uint8_t> pixels;
     fastvit::index_type height = 0, width = 0, channels = 3;
 
-    /// What fastvit::preprocess() takes. Valid for as long as `pixels` stays as it is.
+    /// What the library takes. Valid for as long as `pixels` stays as it is.
     fastvit::picture_view view() const noexcept {
         return {.pixels = pixels.data(), .height = height, .width = width, .channels = channels};
     }
@@ -27,7 +27,7 @@ struct picture {
 /// The most pixels that are decoded, 2^28. A larger picture is refused before memory is allocated for it.
 inline constexpr fastvit::index_type most_pixels = fastvit::index_type{1} << 28;
 
-/// What is done with the way that a camera says it was held (EXIF's orientation).
+/// What to do with EXIF's orientation, the way a camera was held.
 enum class camera_orientation {
     ignored, ///< the pixels as they are stored: what Python's pipelines give the network
     applied, ///< turned upright, as Pillow's ImageOps.exif_transpose does
@@ -35,16 +35,16 @@ enum class camera_orientation {
 
 /// Decodes a PNG, JPEG, WebP, GIF, TIFF, BMP, PBM, PGM or PPM file, told apart by their first bytes.
 ///
-/// The pixels are those of Pillow's convert("RGB"): grey and palette pictures become RGB; alpha is dropped, not blended; of 16
-/// bits per channel the upper 8 stay, but those of grey are cut off at 255; CMYK becomes RGB without a colour profile. No gamma
-/// or profile is applied. Of an animation it is the first frame, of several pages the first. What a decoder only warns of is no
-/// error; data that is missing is.
+/// The pixels are those of Pillow's convert("RGB"): grey and palette pictures become RGB; alpha is dropped, not blended; 16 bits
+/// per channel keep the upper 8, but grey is clamped to 255; CMYK becomes RGB without a colour profile. No gamma or profile is
+/// applied. The first frame of an animation and the first page of several are decoded. What a decoder only warns about is no
+/// error; missing data is.
 ///
 /// Throws fastvit::error with the reason: unsupported for what is well-formed but not read here (other kinds of file, rare
 /// layouts, too large), bad_format for what is broken or truncated.
 picture decode_picture(std::span<const std::uint8_t> bytes, camera_orientation orientation = camera_orientation::ignored);
 
-/// The same for a file. Errors name it; io is for one that cannot be read.
+/// The same for a file, which errors name. Throws io if it cannot be read.
 picture read_picture(const std::string &path, camera_orientation orientation = camera_orientation::ignored);
 
 /// Whether a file that begins with these bytes is of a kind that decode_picture() reads. `kind_bytes` of them are enough.

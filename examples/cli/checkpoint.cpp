@@ -52,6 +52,13 @@ json to_json(const kernel_report &kernels) {
     return {{"tiers", tiers}, {"runs", kernels.runs}, {"why", kernels.why}};
 }
 
+/// Of each stage.
+std::vector<std::string> mixers_of(const fastvit::architecture &net) {
+    std::vector<std::string> mixers;
+    for (const fastvit::stage_architecture &stage : net.stages) mixers.emplace_back(to_string(stage.mixer));
+    return mixers;
+}
+
 json to_json(const contents &c, const fastvit::checkpoint &source, index_type size) {
     return {{"file", source.file()},
             {"variant", c.net.variant},
@@ -67,6 +74,7 @@ json to_json(const contents &c, const fastvit::checkpoint &source, index_type si
             {"other_head", c.net.other_head},
             {"input_channels", c.net.in_channels},
             {"fork_features", c.net.fork_features},
+            {"token_mixers", mixers_of(c.net)},
             {"tensors", source.tensors().size()}};
 }
 
@@ -84,6 +92,9 @@ void print_text(std::ostream &out, const contents &c, const fastvit::checkpoint 
     const std::string side = std::to_string(size);
     out << "file        " << printable(source.file()) << '\n';
     out << "variant     " << c.net.variant << ": " << stages_of(c.net) << '\n';
+    out << "mixers     ";
+    for (const std::string &mixer : mixers_of(c.net)) out << ' ' << mixer;
+    out << '\n';
     out << "spelling    " << to_string(c.spelling) << ", prefix \"" << printable(c.prefix) << '"';
     if (!source.key().empty()) out << ", key \"" << printable(source.key()) << '"';
     out << '\n';

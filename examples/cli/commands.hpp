@@ -37,17 +37,17 @@ struct preprocessing_options {
     std::optional<fastvit::interpolation> filter;
 };
 
-/// One of several parts of the pictures, as even as can be, in their order.
+/// One of several parts of the pictures, in their order and of nearly equal size.
 struct shard {
     fastvit::index_type number = 1, of = 1; ///< from 1
 };
 
-/// What the commands share that look at pictures.
+/// What all commands that look at pictures share.
 struct picture_options {
     std::vector<std::string> pictures; ///< files and folders; `-`: a picture or a list on the standard input
     std::optional<std::string> list;   ///< a text file with more of them; `-`: the standard input
     shard part;
-    bool exif = false; ///< turn them as EXIF says
+    bool exif = false; ///< turn them upright by their EXIF orientation
     preprocessing_options preprocessing;
     int threads = 0; ///< 0: one for each of the machine's hardware threads
 };
@@ -58,7 +58,7 @@ struct classify_options {
     std::optional<std::string> labels, html;
     int top_k = 5;
     bool json = false;
-    bool names_are_labels = false; ///< count the pictures whose names are the answers
+    bool names_are_labels = false; ///< count the pictures whose file names are the answers
 };
 int classify(const classify_options &options);
 
@@ -66,7 +66,7 @@ struct embed_options {
     model_file model;
     picture_options input;
     std::optional<std::string> output;
-    bool json = false; ///< to the standard output; so it is without `output`
+    bool json = false; ///< to the standard output; without `output` results go there anyway
     bool projection = false;
     bool normalize = false;
 };

@@ -62,7 +62,7 @@ std::string job_of(const model_file &model, const picture_options &input, const 
 row_file open_rows(const std::string &output, const std::string &job, const picture_network &network) {
     row_file rows(output, job, network.pictures());
     if (rows.done() > 0)
-        std::cerr << "fastvit: goes on after " << rows.done() << " of " << network.pictures().size() << " pictures, "
+        std::cerr << "fastvit: resumes after " << rows.done() << " of " << network.pictures().size() << " pictures, "
                   << rows.failed() << " of which failed\n";
     return rows;
 }

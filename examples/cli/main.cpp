@@ -76,7 +76,7 @@ std::optional<cli::preprocessing_options::extent> parse_size(std::string_view te
 /// Returns the option for the file.
 CLI::Option *add_model(CLI::App &sub, cli::model_file &model, const std::string &usual = "") {
     sub.add_option("--prefix", model.prefix,
-                   "Which network, where the checkpoint has several: what its tensors' names begin with, such as ema.model");
+                   "Which network, if the checkpoint has several: what its tensors' names begin with, such as ema.model");
     sub.add_option("--key", model.key,
                    "Key of the dictionary in a PyTorch file to take the tensors from (default: state_dict_ema, model_ema, "
                    "state_dict or model, or the only one with a network)");
@@ -102,7 +102,7 @@ void add_threads(CLI::App &sub, int &threads) {
 void add_execution(CLI::App &sub, cli::execution_options &o) {
     add_threads(sub, o.threads);
     add_choice(sub, "--graph", o.train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
-               "Which of the two equal graphs to run: folded (the default) or train");
+               "Which of the two equivalent graphs to run: folded (the default) or train");
     sub.add_option("--isa", o.isa, "Kernels to run; `fastvit info` lists them (default: the fastest, or FASTVIT_ISA)");
 }
 
@@ -119,8 +119,8 @@ void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::
                                                     {"mobileclip", preprocessing::mobileclip()},
                                                     {"openai_clip", preprocessing::openai_clip()},
                                                     {"fastvlm", preprocessing::fastvlm()}},
-               "Preprocessing that other checkpoints are used to: imagenet, mobileclip, openai_clip or fastvlm (default: " +
-                   usual + "'s)")
+               "Preprocessing of the published checkpoints: imagenet, mobileclip, openai_clip or fastvlm (default: " + usual +
+                   "'s)")
         ->excludes(config);
     sub.add_option_function<std::string>(
            "--size", [&o](const std::string &text) { o.size = parse_size(text); },
@@ -134,7 +134,8 @@ void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::
             {"crop", resize_rule::shorter_side}, {"squash", resize_rule::squash}, {"pad", resize_rule::pad_to_square}},
         "crop: cut the centre out of the resized picture; squash: change its aspect ratio instead; pad: put black bars beside "
         "it. The last two keep all of it unless --crop-pct says otherwise");
-    sub.add_option("--crop-pct", o.crop_fraction, "Part of the resized picture's side that is kept (default: " + usual + "'s)")
+    sub.add_option("--crop-pct", o.crop_fraction,
+                   "How much of the resized picture's side is kept, such as 0.9 (default: " + usual + "'s)")
         ->check(CLI::Range(0.01, 1.0));
     add_choice(sub, "--filter", o.filter,
                std::map<std::string, interpolation>{{"bilinear", interpolation::bilinear}, {"bicubic", interpolation::bicubic}},
@@ -144,7 +145,7 @@ void add_preprocessing(CLI::App &sub, cli::preprocessing_options &o, const std::
 constexpr const char *kinds = "JPEG, PNG, WebP, GIF, TIFF, BMP, PBM, PGM, PPM";
 
 void add_exif(CLI::App &sub, bool &exif) {
-    sub.add_flag("--exif", exif, "Turn pictures upright as their EXIF data says, which Python's pipelines do not");
+    sub.add_flag("--exif", exif, "Turn pictures upright by their EXIF orientation, which Python's pipelines ignore");
 }
 
 void add_pictures(CLI::App &sub, cli::picture_options &o) {
@@ -171,7 +172,7 @@ std::optional<cli::shard> parse_shard(std::string_view text) {
 void add_shard(CLI::App &sub, cli::shard &part) {
     sub.add_option_function<std::string>(
            "--shard", [&part](const std::string &text) { part = *parse_shard(text); },
-           "Take a part of the pictures only, such as 2/8: the second of eight")
+           "Take only one part of the pictures, such as 2/8: the second of eight")
         ->check(
             [](const std::string &text) { return parse_shard(text) ? std::string() : text + " is not I/N, with I from 1 to N"; });
 }
@@ -186,7 +187,7 @@ void add_classify(CLI::App &app, command &chosen) {
     sub->add_option("--top-k", o->top_k, "Answers per picture")->capture_default_str()->check(CLI::Range(1, 1000000));
     sub->add_option("--html", o->html, "Also write the answers as a page to look at in a browser");
     add_json(*sub, o->json);
-    sub->add_flag("--names-are-labels", o->names_are_labels, "Count the pictures that are named after the first answer");
+    sub->add_flag("--names-are-labels", o->names_are_labels, "Count the pictures whose file name is the first answer");
 }
 
 void add_embed(CLI::App &app, command &chosen) {
@@ -197,14 +198,14 @@ void add_embed(CLI::App &app, command &chosen) {
     sub->add_option(
         "--output", o->output,
         "File to write: safetensors with `embedding`, N x channels, and the pictures' names in the metadata `files`, in "
-        "JSON; or the array alone, where the name ends in .npy. OUTPUT.files.jsonl has a line for each picture: its row, "
-        "or what is wrong with it. The same command goes on with a run that was stopped");
+        "JSON; or the array alone, if the name ends in .npy. OUTPUT.files.jsonl has a line for each picture: its row, "
+        "or what is wrong with it. The same command resumes a run that was stopped");
     add_shard(*sub, o->input.part);
     sub->add_flag("--json", o->json, "Print JSON, also with --output");
     sub->add_flag(
         "--projection", o->projection,
         "The last linear layer's output instead of its input: the space that a CLIP, such as MobileCLIP, compares with text");
-    sub->add_flag("--normalize", o->normalize, "Divide each by its Euclidean length, as CLIP search wants");
+    sub->add_flag("--normalize", o->normalize, "Divide each by its Euclidean length, as CLIP search needs");
 }
 
 void add_features(CLI::App &app, command &chosen) {
@@ -214,20 +215,19 @@ void add_features(CLI::App &app, command &chosen) {
     add_model(*sub, o->model, bundled);
     add_output(*sub, o->output,
                "safetensors file to write: `stage0`.., N x C x H x W; the pictures' names in the metadata `files`, in JSON. "
-               "OUTPUT.files.jsonl and stopped runs are as embed's. Of the "
-               "official fork_feat checkpoints also `out0`.., as `run --features` has them");
+               "OUTPUT.files.jsonl and stopped runs are as for embed. Official "
+               "fork_feat checkpoints also give `out0`.., as with `run --features`");
     add_shard(*sub, o->input.part);
     sub->add_flag("--stem", o->stem, "Also write `stem`");
     sub->add_flag("--final-conv", o->final_conv, "Also write `final_conv`, the head's convolution");
     sub->get_option("--output")->check([](const std::string &file) {
-        return file.ends_with(".npy") ? "a file of numpy's holds one array, and features are several" : std::string();
+        return file.ends_with(".npy") ? "a .npy file holds one array, and features are several" : std::string();
     });
 }
 
 void add_preprocess(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::preprocess_options>();
-    CLI::App *const sub =
-        add_command(app, chosen, "preprocess", "Write what a network is given of a picture", o, cli::preprocess);
+    CLI::App *const sub = add_command(app, chosen, "preprocess", "Write the network's input for a picture", o, cli::preprocess);
     sub->add_option("IMAGE", o->picture, "Picture (" + std::string(kinds) + "); -: on the standard input")->required();
     add_exif(*sub, o->exif);
     add_output(*sub, o->output,
@@ -242,8 +242,8 @@ void add_run(CLI::App &app, command &chosen) {
     sub->add_option("--input", o->input, "safetensors file with the tensor `input`, N x C x H x W, normalised")->required();
     add_output(*sub, o->output, "safetensors file to write");
     sub->add_flag("--features", o->features,
-                  "Write stem, stage0.., final_conv and embedding as well as logits; of the official fork_feat checkpoints also "
-                  "out0..out3, as that code gives them (in SA and MA networks out3 is before the last stage's blocks)");
+                  "Write stem, stage0.., final_conv and embedding as well as logits; for official fork_feat checkpoints also "
+                  "out0..out3, as the official code does (in SA and MA networks out3 is before the last stage's blocks)");
     add_execution(*sub, o->execution);
 }
 
@@ -266,14 +266,14 @@ void add_convert(CLI::App &app, command &chosen) {
     add_choice(*sub, "--dtype", o->type,
                std::map<std::string, dtype>{
                    {"float32", dtype::f32}, {"float16", dtype::f16}, {"bfloat16", dtype::bf16}, {"bf16", dtype::bf16}},
-               "Of the floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even");
+               "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even");
     sub->add_flag("--fold", o->fold, "Fold the branches, as `fastvit fold` does");
 }
 
 void add_info(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::info_options>();
     CLI::App *const sub =
-        add_command(app, chosen, "info", "Say what a checkpoint holds and which kernels would run it", o, cli::info);
+        add_command(app, chosen, "info", "Show what a checkpoint holds and which kernels would run it", o, cli::info);
     add_model(*sub, o->model, bundled);
     add_side(*sub, o->size, "Side of the input for the cost");
     add_json(*sub, o->json);

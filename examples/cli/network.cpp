@@ -103,7 +103,7 @@ int verify(const verify_options &options) {
     if (c.folded == c.blocks)
         throw error(
             error_kind::unsupported,
-            {.problem = "every block is folded already, so there is no train-time graph to compare with", .file = source.file()});
+            {.problem = "every block is already folded, so there is no train-time graph to compare with", .file = source.file()});
     const fastvit::model folded(source, {.prefix = options.model.prefix}),
         branched(source, {.graph = fastvit::graph::train_time, .prefix = options.model.prefix});
     const index_type size = options.size ? *options.size : usual_size(options.model, c);
@@ -128,10 +128,10 @@ int verify(const verify_options &options) {
                                             {"agree", worst <= allowed}};
         std::cout << report.dump(2) << '\n';
     } else {
-        std::cout
-            << "Largest differences between the folded and the train-time graph, over the largest value, for a random input of "
-            << size << " x " << size << ":\n"
-            << std::scientific << std::setprecision(1);
+        std::cout << "Largest differences between the folded and the train-time graph, relative to the largest value, for a "
+                     "random input of "
+                  << size << " x " << size << ":\n"
+                  << std::scientific << std::setprecision(1);
         for (const auto &[name, difference] : differences.items())
             std::cout << std::left << std::setw(12) << name << difference.get<double>() << '\n';
     }

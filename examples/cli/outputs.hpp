@@ -11,7 +11,7 @@
 
 namespace cli {
 
-/// The results that there are, in the order in which the network makes them. Views of the workspace.
+/// All results that were asked for, in the order in which the network computes them. Views of the workspace.
 inline std::vector<fastvit::io::named_tensor> named_results(const fastvit::outputs &out) {
     std::vector<fastvit::io::named_tensor> all{{.name = "stem", .data = out.stem}};
     for (std::size_t s = 0; s < out.stages.size(); ++s)

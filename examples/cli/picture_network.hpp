@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A network and the pictures that it is to look at: several at a time, with results in the order of the pictures. The commands
-// that use it need not compile the network.
+// Runs a network on pictures, several at a time, with results in the order of the pictures.
 #pragma once
 
 #include "fastvit/architecture.hpp"
@@ -33,7 +32,7 @@ struct wanted_results {
     bool labels = false;      ///< those of a configuration beside the checkpoint
 };
 
-/// What the network makes of one picture. Valid until the same thread looks at its next.
+/// The results for one picture. Valid until the same thread looks at its next picture.
 struct sight {
     const std::string &file;
     const examples::picture &picture;

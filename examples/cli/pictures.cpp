@@ -99,7 +99,7 @@ void picture_list::add_lines(const std::vector<std::uint8_t> &bytes, const std::
             any |= !line.empty();
             text.remove_prefix(std::min(end + 1, text.size()));
         }
-        if (!any) throw error(error_kind::bad_format, "a list without a line");
+        if (!any) throw error(error_kind::bad_format, "the list is empty");
     } catch (const error &e) {
         throw e.in_file(name);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How pictures become inputs: what a model is used to, and what the command line says.
+// How pictures become inputs: a model's own preprocessing, and what the command line changes.
 #pragma once
 
 #include "fastvit/checkpoint/names.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What `fastvit classify` has found, as text, JSON and a page of HTML.
+// The answers of `fastvit classify`, as text, JSON and a page of HTML.
 #pragma once
 
 #include "fastvit/tensor.hpp"
@@ -22,16 +22,16 @@ struct answer {
 
 struct classified {
     std::string file;
-    std::vector<answer> answers;        ///< the likeliest first
+    std::vector<answer> answers;        ///< the most probable first
     double milliseconds = 0;            ///< of the forward pass
-    std::optional<bool> matches;        ///< whether the file is named after the first answer, where that was asked
+    std::optional<bool> matches;        ///< whether the file is named after the first answer, if that was asked
     fastvit::tensor<std::uint8_t> seen; ///< the pixels that the network was given, [height, width, 3]; only kept for HTML
 };
 
 /// Whether a file is named after a label, as `star.png`, `star_2.png` and `star-17.jpg` are.
 bool named_after(const std::string &file, const std::string &label);
 
-/// `11 of 12 pictures are named after the first answer.`, where that was asked of any.
+/// `11 of 12 pictures are named after the first answer.`, if that was asked of any.
 std::string count_matches(const std::vector<classified> &pictures);
 
 void print_text(std::ostream &out, const classified &picture);

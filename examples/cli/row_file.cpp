@@ -79,7 +79,7 @@ std::span<const std::byte> bytes_of(const std::string &text) { return std::as_by
 
 error of_another_run(const std::string &output) {
     return {error_kind::invalid_argument,
-            {.problem = "this is left of a run with another model, other options or other pictures; remove it to begin anew",
+            {.problem = "this is left from a run with another model, other options or other pictures; remove it to start over",
              .file = rows_name(output)}};
 }
 
@@ -110,7 +110,7 @@ void row_file::write_head() {
     json columns = json::array();
     for (const column &c : columns_) columns.push_back({{"name", c.name}, {"shape", c.dims}});
     std::string head = text_of({{"rows of", job_}, {"columns", columns}});
-    if (head.size() >= head_size) throw error(error_kind::unsupported, {.problem = "names that are too long", .file = output_});
+    if (head.size() >= head_size) throw error(error_kind::unsupported, {.problem = "the names are too long", .file = output_});
     head.resize(head_size - 1, ' ');
     write_at(data_, 0, bytes_of(head + '\n'), rows_name(output_));
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What a network makes of many pictures, on its way into a file.
+// Results for many pictures, on their way into a file.
 //
-// OUTPUT.partial grows by one row a picture, the results of all names one after another, behind a head that says what is being
-// made of what; OUTPUT.files.jsonl.partial by one line a picture: {"file": NAME, "row": 0}, or {"file": NAME, "error": WHY}.
-// Neither can be taken for a result. The same command goes on where they end. At the end OUTPUT is written from the rows under a
-// temporary name and gets its own when it is whole; the list, which then is OUTPUT.files.jsonl, stays beside it.
+// OUTPUT.partial grows by one row a picture, all its results one after another, after a header that describes the job.
+// OUTPUT.files.jsonl.partial grows by one line a picture: {"file": NAME, "row": 0}, or {"file": NAME, "error": WHY}. Neither can
+// be mistaken for a result. The same command resumes where they end. At the end OUTPUT is written from the rows, under a
+// temporary name until it is whole; the list becomes OUTPUT.files.jsonl and stays beside it.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -33,22 +33,22 @@ struct kept_picture {
 
 class row_file {
   public:
-    /// Begins, or goes on with what a stopped run has left of the same `job`, any JSON, and the same pictures, of which there may
-    /// be more by now. Throws `io` for files that cannot be written, and invalid_argument for the rests of another job.
+    /// Begins, or resumes what a stopped run left of the same `job`, any JSON, and the same pictures, of which there may be more
+    /// by now. Throws `io` for files that cannot be written, and invalid_argument for what another job left.
     row_file(const std::string &output, const std::string &job, const std::vector<std::string> &pictures);
 
     /// How many pictures are done, and how many of them failed.
     fastvit::index_type done() const { return rows_ + failed_; }
     fastvit::index_type failed() const { return failed_; }
-    /// Calls visit(file, values of the first result) for the rows that there are.
+    /// Calls visit(file, values of the first result) for each row so far.
     void for_each_row(const std::function<void(const std::string &, std::span<const float>)> &visit) const;
 
     /// The next picture is done. All have results of the same names and shapes.
     void add(const kept_picture &picture);
     void add_failure(const std::string &file, const fastvit::error &problem);
 
-    /// Writes the file, .npy where its name ends so and safetensors otherwise, or nothing without a row, and the list. Throws
-    /// fastvit::error; the rows then stay.
+    /// Writes the list and, if there are rows, the file: .npy if its name ends so, otherwise safetensors. Throws fastvit::error;
+    /// the rows then stay.
     void finish();
 
   private:

@@ -30,16 +30,16 @@ class checkpoint {
     /// Empty, to be filled with add() and set_metadata().
     checkpoint() = default;
 
-    /// Maps and parses a file, safetensors or PyTorch's, or the files that an index (model.safetensors.index.json) lists, which
-    /// are in its folder or below (links are followed); the content decides which, not the name. Of a PyTorch file the tensors
-    /// are those of one dictionary, at `key` or where io::find_state_dict() finds a FastViT; they may be strided and share bytes.
-    /// Elements are converted only when they are read. Throws `io`, `bad_format`, `unsupported` (also where several keys have a
-    /// network), `unexpected_tensor` (a name that is there twice), `missing_tensor` (an index has it, its file has not) or
-    /// `invalid_argument` (a key that is not there); the error names the file.
+    /// Maps and parses a file: safetensors, PyTorch's, or an index (model.safetensors.index.json) with the files it lists, which
+    /// are in its folder or below (links are followed). The content decides which, not the name. The tensors of a PyTorch file
+    /// are those of one dictionary, the one at `key` or the one in which io::find_state_dict() finds a FastViT; they may be
+    /// strided and share bytes. Elements are converted only when they are read. Throws `io`, `bad_format`, `unsupported` (also if
+    /// several keys have a network), `unexpected_tensor` (a duplicate name), `missing_tensor` (the index lists it, its file lacks
+    /// it) or `invalid_argument` (no such key); the error names the file.
     [[nodiscard]] static checkpoint open(const std::filesystem::path &path, std::string_view key = {});
 
     /// Parses a file that is in memory. `bytes` is not copied: it must outlive the checkpoint, its copies and what find()
-    /// returned. `label` stands for the file's name in messages. Throws like open().
+    /// returned. `label` is the file's name in messages. Throws like open().
     [[nodiscard]] static checkpoint from_bytes(std::span<const std::byte> bytes, std::string label, std::string_view key = {});
     template <class T> static checkpoint from_bytes(std::vector<T> &&temporary, std::string, std::string_view = {}) = delete;
 
@@ -59,15 +59,15 @@ class checkpoint {
 
     /// The file's path, or the label given; empty for a checkpoint made in memory. For messages.
     [[nodiscard]] const std::string &file() const &noexcept { return file_; }
-    /// The key of the dictionary in a PyTorch file that the tensors come from: `model_ema`, or `checkpoint.model` of a nested
-    /// one; empty where it is the whole file, and for other files.
+    /// The key of the dictionary in a PyTorch file that the tensors come from: `model_ema`, or `checkpoint.model` if it is
+    /// nested; empty if that is the whole file, and for other files.
     [[nodiscard]] const std::string &key() const &noexcept { return key_; }
     /// Takes the pages of these tensors, if they are a file's, out of the process's memory; reading them again maps them again.
     void drop_pages(const std::vector<const io::stored_tensor *> &read) const;
-    /// Of the file, and of the tensors made in memory.
+    /// Bytes of the files, and of the tensors made in memory.
     [[nodiscard]] std::size_t size_in_bytes() const noexcept { return size_in_bytes_; }
 
-    // Of a temporary, which would leave them dangling.
+    // Not for a temporary: the results would dangle.
     void tensors() const && = delete;
     void find(std::string_view name) const && = delete;
     void metadata() const && = delete;

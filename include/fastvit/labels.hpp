@@ -11,14 +11,14 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// The labels in a text, in the order of the classes: one on each line; or, in JSON, a list of them, an object from the class's
-/// number to its label (or a list whose last string it is) or the other way round, or an object that has one of these as
-/// `id2label` or `label_names`. A byte order mark, Windows' line ends and empty lines at the end do not count. Classes that an
-/// object leaves out have empty labels. Throws bad_format for a text without a label, and for more than 65536 in JSON, and
-/// unsupported for UTF-16.
+/// The labels in a text, in the order of the classes. A text has one label a line. JSON has a list of labels; or an object from
+/// class numbers to labels (or to lists that end with the label), or from labels to numbers; or an object with one of these as
+/// `id2label` or `label_names`. A byte order mark, Windows line ends and empty lines at the end are ignored. Classes that an
+/// object omits have empty labels. Throws bad_format for a text without labels and for more than 65536 in JSON, and unsupported
+/// for UTF-16.
 [[nodiscard]] std::vector<std::string> parse_labels(std::string_view text);
 
-/// Those of a file, which errors name. Throws `io` too.
+/// The labels in a file, which errors name. Throws `io` too.
 [[nodiscard]] std::vector<std::string> read_labels(const std::filesystem::path &path);
 
 }} // namespace fastvit::FASTVIT_ABI

@@ -4,8 +4,8 @@
 //     const preprocessing how = preprocessing::imagenet();
 //     tensor<float> input = preprocess({.pixels = rgb.data(), .height = 480, .width = 640, .channels = 3}, how);
 //
-// Where Pillow's versions differ this follows those before 12.2: rows are always filtered first. (Later ones begin with the
-// columns of a picture that is over 100 times as tall as wide.)
+// Where versions of Pillow differ, this follows those before 12.2, which always filter rows first. (Later ones filter columns
+// first if a picture is over 100 times as tall as wide.)
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -27,11 +27,11 @@ struct picture_view {
     index_type row_stride = 0;        ///< bytes from one row to the next; 0 if there is nothing between them
 };
 
-/// How the picture gets the size of the input.
+/// How a picture is brought to the input's size.
 enum class resize_rule {
-    shorter_side,  ///< keep the aspect ratio until the output, divided by the crop fraction, is covered; then cut out the centre
-    squash,        ///< resize to the output, divided by the crop fraction, whatever the aspect ratio; then cut out the centre
-    pad_to_square, ///< put black bars beside the picture until it is square, then as shorter_side
+    shorter_side,  ///< keep the aspect ratio and cover the output divided by the crop fraction; then cut out the centre
+    squash,        ///< resize to the output divided by the crop fraction, ignoring the aspect ratio; then cut out the centre
+    pad_to_square, ///< add black bars to make the picture square; then like shorter_side
     longer_side,   ///< keep the aspect ratio, as large as the output, divided by the crop fraction, has room for; black beside it
 };
 
@@ -44,8 +44,8 @@ enum class crop_rounding {
     down,         ///< Hugging Face transformers: //
 };
 
-/// Everything that decides how a picture becomes an input. The presets are those that the published checkpoints were evaluated
-/// with; change their members for others.
+/// Everything that decides how a picture becomes an input. The presets are what the published checkpoints were evaluated with;
+/// change their members for anything else.
 struct preprocessing {
     resize_rule rule = resize_rule::shorter_side;
     interpolation filter = interpolation::bicubic;
@@ -102,7 +102,7 @@ class preprocess_workspace {
 
 /// Writes one input, [3, height, width] of the output, red green blue: an image of a batch [n, 3, height, width] is
 /// `tensor_view<float>(batch.data() + i * 3 * height * width, {3, height, width})`. Allocates nothing if the workspace has seen a
-/// picture as large. Throws invalid_argument for a picture or a preprocessing that cannot be, and shape_mismatch for `image`.
+/// picture as large. Throws invalid_argument for an impossible picture or preprocessing, and shape_mismatch for `image`.
 void preprocess_into(const picture_view &picture, const preprocessing &how, tensor_view<float> image,
                      preprocess_workspace &workspace);
 

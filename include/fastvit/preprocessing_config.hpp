@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How a picture becomes the network's input, and what its classes are called, as the JSON files say that lie beside a checkpoint.
+// How a picture becomes the network's input, and what the classes are called: from the JSON files beside a checkpoint.
 //
 //     const preprocessing_config config = read_preprocessing_config("config.json");
 //     tensor<float> input = preprocess(picture, config);
@@ -23,40 +23,38 @@ enum class config_kind {
     open_clip,    ///< open_clip_config.json: `preprocess_cfg` and `model_cfg`
 };
 
-/// The preprocessing of the evaluation of a model, and its classes.
+/// The preprocessing with which a model is evaluated, and its classes.
 struct preprocessing_config : preprocessing {
     config_kind kind = config_kind::timm;
-    index_type classes = 0;          ///< `num_classes`; 0 where the file does not say
-    std::vector<std::string> labels; ///< `label_names` or `id2label`, one for each class; empty where the file has none
+    index_type classes = 0;          ///< `num_classes`; 0 if the file does not say
+    std::vector<std::string> labels; ///< `label_names` or `id2label`, one for each class; empty if the file has none
 };
 
-/// Reads the text of a configuration; its members tell the kinds apart.
+/// Reads the text of a configuration; its members show which kind it is.
 ///
-/// timm: what timm's evaluation transform does, with timm's defaults for settings that are not there (bicubic, crop_pct 0.875,
-/// center, ImageNet's mean and std), but input_size has to be there. `test_input_size` and `test_crop_pct`, which timm uses only
-/// when asked, are not read. transformers: CLIP's, ViT's, ConvNext's and Bit's processors and those that have the same members.
-/// open_clip: the transform for images of its `create_model_and_transforms`, of its defaults OpenAI's mean and std, bicubic,
-/// shortest.
+/// timm: its evaluation transform. input_size is required; other settings have timm's defaults (bicubic, crop_pct 0.875, center,
+/// ImageNet's mean and std). `test_input_size` and `test_crop_pct`, which timm uses only on request, are not read. transformers:
+/// the processors of CLIP, ViT, ConvNext and Bit, and those with the same members. open_clip: the image transform of its
+/// `create_model_and_transforms`, with its defaults (OpenAI's mean and std, bicubic, shortest).
 ///
-/// Throws `bad_format` for what is no such file, `unsupported` for settings that preprocess() does not know (another
-/// interpolation than bicubic and bilinear, channels other than 3, ...) and for UTF-16, `bad_value` for numbers that make no
-/// sense.
+/// Throws `bad_format` for any other text, `unsupported` for settings that preprocess() does not know (an interpolation other
+/// than bicubic and bilinear, channels other than 3, ...) and for UTF-16, `bad_value` for impossible numbers.
 [[nodiscard]] preprocessing_config parse_preprocessing_config(std::string_view text);
 
-/// The same of a file, which errors name. Throws `io` too.
+/// The same for a file, which errors name. Throws `io` too.
 [[nodiscard]] preprocessing_config read_preprocessing_config(const std::filesystem::path &path);
 
-/// What is known of a model from the files beside its checkpoint.
+/// What the files beside a checkpoint say about its model.
 struct found_config {
     std::optional<preprocessing> how;
     std::vector<std::string> labels;
-    std::filesystem::path how_file, labels_file; ///< where they stand; empty for none
+    std::filesystem::path how_file, labels_file; ///< where they were found; empty for none
 };
 
 /// Looks into config.json, preprocessor_config.json and open_clip_config.json in the folder of a checkpoint: the first that has
-/// settings for pictures counts, and the first that has labels. A config.json of LLaVA's whose `image_aspect_ratio` is `pad`
-/// turns the rule of preprocessor_config.json into pad_to_square. Throws as read_preprocessing_config() for a file that is no
-/// JSON or asks for what is not supported; one that has nothing to say of pictures is no error.
+/// settings for pictures counts, and the first that has labels. If LLaVA's config.json has `image_aspect_ratio` pad, the rule of
+/// preprocessor_config.json becomes pad_to_square. Throws as read_preprocessing_config() for a file that is not JSON or asks for
+/// what is not supported; a file without settings for pictures is no error.
 [[nodiscard]] found_config find_config(const std::filesystem::path &checkpoint);
 
 }} // namespace fastvit::FASTVIT_ABI

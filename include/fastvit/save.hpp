@@ -11,18 +11,18 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// Writes the tensors of `source` and its metadata to a safetensors file: floating-point elements as `type`, which is f32, or f16
-/// or bf16 rounded to nearest even, and others as they are. Of a checkpoint with a FastViT, at `prefix` or the only one, what
-/// written_names says; of any other checkpoint everything, as it is named. Throws what names_of_network() and
-/// io::save_safetensors() throw; the file is written whole or not at all.
+/// Writes the tensors and metadata of `source` to a safetensors file. Floating-point elements are written as `type`, which is
+/// f32, or f16 or bf16 rounded to nearest even; others as they are. If the checkpoint has a FastViT, at `prefix` or the only one,
+/// that network is written with what belongs to it, under the names that written_names gives; otherwise everything, under its own
+/// name. Throws what names_of_network() and io::save_safetensors() throw; the file is written whole or not at all.
 void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                     const std::optional<std::string_view> &prefix = std::nullopt);
 
-/// Writes the folded form of a network of `source`, at `prefix` or the only one, to a safetensors file, in the spelling that
-/// `source` has, so that the official folded model loads it with strict checking. Blocks that are folded already, a head that is
-/// not one linear layer, and the tensors of a larger model that the network is a part of, stay as they are; other networks are
-/// left out. Element types and names as save_converted() has them. Throws what loading a model and save_converted()
-/// throw; the file is written whole or not at all.
+/// Writes the folded form of a network of `source`, at `prefix` or the only one, to a safetensors file, in the spelling of
+/// `source`: the official folded model loads it with strict checking. Blocks that are already folded, a head that is not one
+/// linear layer, and the other tensors of a larger model stay as they are; other networks are left out. Element types and names
+/// are those of save_converted(). Throws what loading a model and save_converted() throw; the file is written whole or not at
+/// all.
 void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                  const std::optional<std::string_view> &prefix = std::nullopt);
 

@@ -325,6 +325,7 @@ TEST(cli_info, says_what_a_checkpoint_holds) {
     EXPECT_EQ(train["spelling"], "apple");
     EXPECT_EQ(train["prefix"], "");
     EXPECT_EQ(train["graph"], "train-time");
+    EXPECT_EQ(train["token_mixers"], (json{"RepMixer", "RepMixer", "RepMixer", "attention"}));
     EXPECT_EQ(train["classes"], 10);
     EXPECT_EQ(train["input_channels"], 3);
     EXPECT_EQ(train["size"], 256);
@@ -408,7 +409,7 @@ TEST(cli_verify, prints_json) {
 }
 
 TEST(cli_verify, does_not_call_a_comparison_with_nothing_a_proof) {
-    expect_failure(fastvit_cli({"verify", "--model", folded}), 1, {"tiny_reparam.safetensors", "folded already"});
+    expect_failure(fastvit_cli({"verify", "--model", folded}), 1, {"tiny_reparam.safetensors", "already folded"});
 }
 
 TEST(cli_verify, fails_where_the_results_are_no_numbers) {
@@ -625,7 +626,7 @@ TEST(cli_pictures, come_from_folders_and_lists_in_order) {
     refused({"--list", (directory / "none.txt").string()}, {"none.txt", "No such file"});
     refused({"--list", folder.string()}, {folder.string(), "directory"});
     write_file(directory / "list.txt", "\n");
-    refused({"--list", (directory / "list.txt").string()}, {"list.txt", "no label in it"});
+    refused({"--list", (directory / "list.txt").string()}, {"list.txt", "the list is empty"});
     write_file(directory / "list.txt", std::string("\xff\xfe"
                                                    "a\0\n\0",
                                                    6));
@@ -679,7 +680,7 @@ TEST(cli_pictures, one_comes_from_the_standard_input) {
     expect_success(fastvit_with("cat " + shell_word(jpeg) + " |", {"preprocess", "-", "--output", a}));
     expect_success(fastvit_cli({"preprocess", jpeg, "--output", b}));
     EXPECT_EQ(read_file(a), read_file(b));
-    expect_failure(fastvit_with("printf '' |", {"classify", "-"}), 1, {"standard input", "a list without a line"});
+    expect_failure(fastvit_with("printf '' |", {"classify", "-"}), 1, {"standard input", "the list is empty"});
 }
 
 TEST(cli_pictures, are_turned_where_exif_is_asked_for) {
@@ -961,7 +962,7 @@ TEST(cli_embed, goes_on_after_it_was_stopped) {
             write_file(output + ".files.jsonl.partial", cut == 2 ? list.substr(0, list.size() - 5) : list);
             const finished f = fastvit_cli(command(name, output, {}));
             EXPECT_EQ(f.status, 1); // one picture is broken
-            EXPECT_EQ(f.err, "fastvit: goes on after " + std::to_string(cut ? 2 : 3) + " of 5 pictures, 1 of which failed\n");
+            EXPECT_EQ(f.err, "fastvit: resumes after " + std::to_string(cut ? 2 : 3) + " of 5 pictures, 1 of which failed\n");
             EXPECT_EQ(fastvit_cli(command(name, whole, {})).status, 1);
             EXPECT_EQ(read_file(output), read_file(whole)) << cut;
             EXPECT_EQ(read_file(output + ".files.jsonl"), read_file(whole + ".files.jsonl")) << cut;

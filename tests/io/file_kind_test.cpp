@@ -109,7 +109,7 @@ TEST(file_kind, of_a_zip_archive_is_told_by_the_names_in_it) {
             built.set<std::uint16_t>(built.local[i] + 8, 8).set<std::uint16_t>(built.central[i] + 10, 8);
         expect_kind(built.file, {word});
     }
-    expect_refused(zip({"x"}).file, {"no PyTorch file"});
+    expect_refused(zip({"x"}).file, {"not a PyTorch file"});
     expect_refused(zip({"x/data.pkl"}).file.substr(0, 40), {"zip"});
 }
 

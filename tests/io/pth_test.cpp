@@ -153,7 +153,7 @@ TEST(pth, names_stay_as_they_are_and_in_order) {
 }
 
 TEST(pth, refuses_an_archive_that_is_not_pytorchs) {
-    expect_refused(io_test::build_zip({}).file, {"FILE: ", "no PyTorch file", "data.pkl"});
+    expect_refused(io_test::build_zip({}).file, {"FILE: ", "not a PyTorch file", "data.pkl"});
     expect_refused(io_test::build_zip({{"word/document.xml", "x"}}).file, {"data.pkl"});
     expect_refused(io_test::build_zip({{"data.pkl", "x"}}).file, {"data.pkl"});
     expect_refused(io_test::build_zip({{"a/b/data.pkl", "x"}}).file, {"data.pkl"});

@@ -308,9 +308,9 @@ TEST(safetensors, refuses_overlaps_and_holes) {
                                "},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" + std::string(b) + "}}",
                            bytes);
     };
-    expect_refused(two("[0,4]", "[0,4]", "1234"), {"overlaps", "expected a begin at 4, found 0"});
+    expect_refused(two("[0,4]", "[0,4]", "1234"), {"overlaps", "expected a beginning at 4, found 0"});
     expect_refused(two("[0,4]", "[2,6]", "123456"), {"b: ", "overlaps"});
-    expect_refused(two("[0,4]", "[8,12]", "123456789012"), {"b: ", "hole", "expected a begin at 4, found 8"});
+    expect_refused(two("[0,4]", "[8,12]", "123456789012"), {"b: ", "hole", "expected a beginning at 4, found 8"});
     expect_refused(two("[4,8]", "[8,12]", "123456789012"), {"a: ", "hole"});
     // Nothing hides inside a neighbour: a tensor without elements has its place between two others.
     expect_refused(

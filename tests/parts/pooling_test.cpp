@@ -187,4 +187,6 @@ TEST(pooling, memory_counts_before_it_is_taken) {
     EXPECT_GE(needed(2), needed(1) + windows);
 }
 
+TEST(pooling, has_a_name) { EXPECT_EQ(to_string(token_mixer::pooling), "pooling"); }
+
 } // namespace

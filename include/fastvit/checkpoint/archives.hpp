@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the parts' describe() is given: an archive that reads a checkpoint, and one that lists names and shapes.
+// The archives that parts describe their tensors to: one reads a checkpoint, one lists names and shapes.
 #pragma once
 
 #include "fastvit/base/is_finite.hpp"
@@ -63,8 +63,8 @@ class reader final : public parts::archive {
     std::vector<const io::stored_tensor *> read_;
 };
 
-/// Calls visit.operator()<Part>(place, config, weights) with the weights of each part of the network, one part at a time, so that
-/// those of one are in memory.
+/// Calls visit.operator()<Part>(place, config, weights) for each part of the network. Only one part's weights are in memory at a
+/// time.
 template <class Visitor> void for_each_read_part(reader &read, const architecture &net, Visitor &&visit) {
     parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
         typename Part::weights w;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where in a checkpoint there is a FastViT, told by the names and shapes of its first tensors; and which one is meant where there
-// are several. The order of the tensors never decides.
+// Finds the FastViTs of a checkpoint, by the names and shapes of their first tensors, and chooses one. The order of the tensors
+// never decides.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -46,7 +46,7 @@ struct network_choice {
 
 namespace detail {
 
-/// The tensors that tell a FastViT: the kernels of the stem's three convolutions, and of the first block's ConvFFN.
+/// The tensors that mark a FastViT: the kernels of the stem's three convolutions, and of the first block's ConvFFN.
 inline constexpr std::size_t signs = 4;
 
 struct network_sign {
@@ -89,8 +89,8 @@ inline std::optional<std::size_t> one_digit(std::string_view component, std::str
     return static_cast<std::size_t>(component[0] - '0');
 }
 
-/// What the name is a sign of, if it is one. Weights that are not there as they are (a norm's or pruning's factors, LoRA's base)
-/// count like those that are: a network with them must not be overlooked beside another.
+/// Which sign the name is, if it is one. Weights that are stored in another form (the factors of weight_norm or pruning, LoRA's
+/// base) count too, so that a network with them is not overlooked beside another.
 inline std::optional<network_sign> find_sign(std::string_view name) {
     backward_components parts(name);
     std::string_view word = parts.next();
@@ -138,7 +138,7 @@ inline std::optional<network_sign> find_sign(std::string_view name) {
     return std::nullopt;
 }
 
-/// What was seen of one network. A sign may be there twice, folded and not.
+/// What was seen of one network. A sign may be there in both forms, folded and not.
 struct network_signs {
     std::array<std::vector<shape>, signs> seen;
 
@@ -197,8 +197,8 @@ inline bool same_prefix(std::string_view wanted, std::string_view prefix) {
 
 } // namespace detail
 
-/// The networks whose stem and first block are there, by name and shape, sorted by prefix. A network of another kind whose
-/// tensors are named alike is none.
+/// The networks whose stem and first block are there, by name and shape, sorted by prefix. A network of another kind
+/// with similar names does not count.
 inline std::vector<network_place> find_networks(std::span<const tensor_outline> tensors) {
     std::vector<network_place> places;
     for (const auto &entry : detail::find_signs(tensors))
@@ -206,9 +206,9 @@ inline std::vector<network_place> find_networks(std::span<const tensor_outline> 
     return places;
 }
 
-/// The network at `prefix`, or the only one there is. Where no network is complete, the one of which there is most, so that what
-/// is missing of it can be named. Throws `unsupported` where there is none or several, `invalid_argument` for a prefix without
-/// one; the error lists the prefixes that there are.
+/// The network at `prefix`, or the only one. If none is complete, the most complete one, so that an error can name what it lacks.
+/// Throws `unsupported` if there is none or several, and `invalid_argument` if there is none at `prefix`; the error lists the
+/// prefixes.
 inline network_choice choose_network(std::span<const tensor_outline> tensors,
                                      const std::optional<std::string_view> &prefix = std::nullopt) {
     const detail::signs_by_place all = detail::find_signs(tensors);
@@ -235,10 +235,9 @@ inline network_choice choose_network(std::span<const tensor_outline> tensors,
     const std::vector<network_place> &candidates = !prefix ? complete : !wanted.empty() ? wanted : wanted_in_parts;
     if (candidates.size() == 1) return chosen(candidates[0]);
     if (candidates.size() > 1)
-        throw error(error_kind::unsupported,
-                    error::parts{.problem = "several networks, and nothing says which is meant; pick one by its prefix "
-                                            "(--prefix, in C++ model_options::prefix)",
-                                 .found = detail::list_prefixes(candidates)});
+        throw error(error_kind::unsupported, error::parts{.problem = "several networks; pick one by its prefix "
+                                                                     "(--prefix, in C++ model_options::prefix)",
+                                                          .found = detail::list_prefixes(candidates)});
     if (prefix && !complete.empty())
         throw error(error_kind::invalid_argument,
                     error::parts{.problem = "no FastViT has the prefix \"" + std::string(*prefix) + "\"",

@@ -18,13 +18,13 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// How the second part makes the parameter out of the first, which has its shape.
+/// How the parameter is computed from its two parts, of which the first has its shape.
 enum class composition : unsigned char {
     weight_norm, ///< a magnitude: w = v * g / ||v||, with the norm over each dimension that g does not have
     mask         ///< pruning: w = original * mask
 };
 
-/// The two names of a parameter that is there in parts, after the parameter's own.
+/// The two names of a parameter that is stored in parts, without the parameter's own.
 struct composed_name {
     composition how;
     std::string_view first, second;
@@ -76,7 +76,7 @@ inline tensor<float> compose(composition how, const io::stored_tensor &first, co
                 throw wrong("one magnitude for each index of a dimension of");
             kept = d;
         }
-        // With one index all the same, it is a dimension of one, torch's usual choice first.
+        // A single magnitude belongs to a dimension of size 1, preferably the first, as torch has it by default.
         if (kept == first.dims.rank() && first.dims.rank() > 0 && first.dims[0] == 1) kept = 0;
     }
     std::size_t inner = 1;

@@ -41,15 +41,15 @@ class memory_counter final : public parts::archive {
     bool folded(const std::optional<reparam::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
     bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
-    /// Where a depthwise convolution has several outputs for each input, not the outputs are padded but the inputs.
+    /// A depthwise convolution with several outputs for each input pads its inputs instead of its outputs.
     void depthwise(const reparam::conv_shape &dims) override {
         packed_ += in_bytes((kernels::padded_channels(dims.in) - dims.in) * dims.multiplier() * (dims.taps() + 1));
     }
 
     void made(index_type floats) override { packed_ += in_bytes(floats); }
 
-    /// The tensors since the last call belong together, those of a Part: while they are packed, all of them are there as the file
-    /// has them and as float32, and what folding the largest takes. A convolution is folded in double, two at a time.
+    /// The tensors since the last call are those of a Part. While it is packed, memory has all of them as in the file and as
+    /// float32, and what folding the largest takes. A convolution is folded in double, two at a time.
     template <class Part> void end_part() {
         const std::uint64_t folding = std::max(static_cast<std::uint64_t>(largest_window_) * 2 * sizeof(double),
                                                static_cast<std::uint64_t>(largest_matrix_) * Part::fold_bytes);
@@ -77,7 +77,7 @@ constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (
 /// beyond the estimate (MA36 in 16 bits, glibc).
 inline constexpr std::uint64_t allocator_slack = std::uint64_t{32} << 20;
 
-/// Bytes that making a model of these tensors takes, but for allocator_slack.
+/// Bytes that making a model of these tensors takes, without allocator_slack.
 inline std::uint64_t memory_needed(const state_dict &dict, const architecture &net) {
     memory_counter count(dict);
     parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
@@ -90,8 +90,8 @@ inline std::uint64_t memory_needed(const state_dict &dict, const architecture &n
 }
 
 /// Throws `unsupported` for a network whose weights would take more than most_memory(). Networks of a usual width take little
-/// more than their float32 weights; padding can make sixteen times of a layer with one output, and views of one storage a network
-/// out of nothing.
+/// more than their float32 weights; but padding makes a layer with one output sixteen times as large, and views of one storage
+/// can be a large network in a small file.
 inline void check_memory(const state_dict &dict, const architecture &net) {
     const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
     const std::uint64_t most = most_memory(dict.source().size_in_bytes());

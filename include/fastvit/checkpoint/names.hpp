@@ -21,7 +21,7 @@
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
 /// Translates the names of one network of a checkpoint. In Apple's spelling the stages, patch embeddings and positional encodings
-/// are numbered through as `network.K`, so what K means depends on which names there are.
+/// share the numbers of `network.K`, so what K means depends on which names there are.
 class name_translator {
   public:
     /// `names`: all of the checkpoint's.
@@ -35,11 +35,10 @@ class name_translator {
     spelling source() const noexcept { return place_.source; }
     /// What stands before the network's own names (`module.`, `image_encoder.model.`, ...).
     const std::string &prefix() const noexcept { return place_.prefix; }
-    /// Whether the network is a part of a larger model, such as a CLIP, or stands beside another network: the prefix is more than
-    /// the wrappers of training frameworks, or there are other networks. Tensors that are not the network's are then nobody's
-    /// mistake.
+    /// Whether the network is part of a larger model, such as a CLIP, or beside another network: the prefix is more than the
+    /// wrappers of training frameworks, or there are other networks. Tensors that are not the network's are then no mistake.
     bool inside_larger_model() const { return !others_.empty() || !without_wrappers(prefix()).empty(); }
-    /// Whether the name belongs to one of the other networks. What is inside two prefixes is of the longer one.
+    /// Whether the name belongs to one of the other networks. A name inside two prefixes belongs to the longer one.
     bool is_of_another(std::string_view name) const {
         const std::size_t own = name.starts_with(prefix()) ? prefix().size() + 1 : 0;
         for (std::size_t end = others_.empty() ? name.npos : name.rfind('.'); end != name.npos && end + 1 >= own;
@@ -52,7 +51,7 @@ class name_translator {
     /// `visual.trunk.` that has no linear layer.
     bool projection_beside() const noexcept { return !projection_.empty(); }
 
-    /// The canonical name; nullopt for a name outside the prefix, or inside another network's, which is not the network's.
+    /// The canonical name; nullopt for a name outside the prefix or inside another network's.
     std::optional<std::string> to_canonical(std::string_view name) const {
         if (projection_beside() && name.starts_with(projection_))
             return std::string(linear_layer) + std::string(name.substr(projection_.size()));
@@ -62,7 +61,7 @@ class name_translator {
             for (const std::string_view list : {"stem", "stages"})
                 if (own.starts_with(std::string(list) + '_')) own[list.size()] = '.';
         if (source() == spelling::apple) own = from_apple(own);
-        // Where another network is inside the prefix, so is what belongs to neither.
+        // If another network is inside the prefix, tensors that belong to neither may be too.
         if (holds_another_ && !is_of_a_network(own)) return std::nullopt;
         return own;
     }
@@ -117,7 +116,7 @@ class name_translator {
             const place what = p[2] == "proj"                           ? place::downsample
                                : p[2] == "pe" || p[2] == "reparam_conv" ? place::position
                                                                         : place::blocks;
-            // Where names contradict each other, not their order decides.
+            // If names contradict each other, their order must not decide.
             place &known = places.try_emplace(*number, what).first->second;
             known = std::max(known, what);
         }
@@ -149,7 +148,7 @@ class name_translator {
         }
     }
 
-    // Components whose words differ, wherever they stand. Apple's first, timm's second.
+    // Components that the spellings write differently, anywhere in a name: Apple's word, then timm's.
     using word_pair = std::pair<std::string_view, std::string_view>;
     static constexpr std::array<word_pair, 9> words{{{"patch_embed", "stem"},
                                                      {"conv_exp", "final_conv"},

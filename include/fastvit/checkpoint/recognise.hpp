@@ -18,7 +18,7 @@ inline constexpr index_type max_stages = 8, max_blocks = 1024;
 
 namespace detail {
 
-/// The dimension of a tensor that the architecture follows from; throws `missing_tensor`, `shape_mismatch` or `unsupported`.
+/// A dimension that the architecture follows from; throws `missing_tensor`, `shape_mismatch` or `unsupported`.
 inline index_type dimension(const state_dict &dict, const std::string &canonical, std::size_t rank, std::size_t dim) {
     const io::stored_tensor *const t = dict.find(canonical);
     if (!t)
@@ -66,7 +66,7 @@ inline architecture recognise(const state_dict &dict) {
     architecture net;
     const bool folded_stem = dict.find("stem.0.reparam_conv.weight") != nullptr;
     net.in_channels = dimension(dict, folded_stem ? "stem.0.reparam_conv.weight" : "stem.0.conv_kxk.0.conv.weight", 4, 1);
-    // Either may be folded alone. Where both are, the branch is gone and the answer makes no difference.
+    // Either may be folded without the other. If both are, the branch is gone and the answer makes no difference.
     net.stem_scale_branch = dict.any_with_prefix("stem.0.conv_scale.") || dict.any_with_prefix("stem.1.conv_scale.") ||
                             (folded_stem && dict.find("stem.1.reparam_conv.weight"));
     do {
@@ -106,7 +106,7 @@ inline architecture recognise(const state_dict &dict) {
 
     const variant_entry *const known = find_variant(net.stages);
     net.variant = known ? known->name : "custom";
-    // No tensor tells; a custom network is of the MCi family if it has what only that family has.
+    // No tensor shows it. A custom network counts as MCi if it has what only that family has.
     net.large_kernel_gelu = known && known->large_kernel_gelu;
     for (const stage_architecture &stage : net.stages)
         if (!known && (stage.downsample_squeeze_excite || stage.norm == attention_norm::layer_norm)) net.large_kernel_gelu = true;

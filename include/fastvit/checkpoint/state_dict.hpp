@@ -24,8 +24,8 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 class state_dict {
   public:
     /// The network at `prefix`, or the only one (io::choose_network). The checkpoint outlives the state_dict. Throws what
-    /// names_of_network() throws, `unexpected_tensor` where two spellings of one name are there, and `unsupported` for weights
-    /// that have to be merged first.
+    /// names_of_network() throws, `unexpected_tensor` for a tensor under two spellings, and `unsupported` for weights that must
+    /// be merged first.
     explicit state_dict(const checkpoint &source, const std::optional<std::string_view> &prefix = std::nullopt)
         : source_(source), names_(names_of_network(source, prefix)) {
         std::size_t adapters = 0;
@@ -66,7 +66,7 @@ class state_dict {
         return at->second.stored;
     }
 
-    /// The tensor's elements as float32, of a weight that is there in parts what they make; without a copy where it can be. The
+    /// The tensor's elements as float32, computed if it is stored in parts, and without a copy where possible. The
     /// checkpoint must outlive the result. The tensor must be there.
     tensor<float> read(std::string_view canonical) const {
         const entry &e = tensors_.find(canonical)->second;
@@ -78,12 +78,12 @@ class state_dict {
         return at != tensors_.end() && at->second.how;
     }
 
-    /// Whether the last linear layer is somewhere else than the network has it: inside a Sequential. It may be without bias.
+    /// Whether the last linear layer is inside a Sequential instead of in its usual place. It may lack a bias.
     bool linear_moved() const noexcept { return linear_moved_; }
-    /// The tensors, sorted by the names that the file has, of a head that is not one linear layer; it is not run.
+    /// The tensors of a head that is not one linear layer, sorted by their names in the file. It is not run.
     const std::vector<const io::stored_tensor *> &other_head() const noexcept { return other_head_; }
 
-    /// The tensor's name in the checkpoint: as it is there, or as its spelling would have it.
+    /// The tensor's name in the checkpoint; if it is not there, the name that its spelling would have.
     std::string name_of(std::string_view canonical) const {
         const auto at = tensors_.find(canonical);
         if (at == tensors_.end()) return names_.from_canonical(canonical);
@@ -108,7 +108,7 @@ class state_dict {
         error::parts p{
             .problem = "the network has no place for this tensor", .tensor = first->stored->name, .file = source_.file()};
         if (const std::string folded = folded_sibling(first_name); !folded.empty())
-            p.problem = "train-time tensor of a block that is also there folded, as " + names_.from_canonical(folded);
+            p.problem = "train-time tensor of a block that the file also has folded, as " + names_.from_canonical(folded);
         p.found = std::to_string(unused) + (unused == 1 ? " such tensor" : " such tensors");
         throw error(error_kind::unexpected_tensor, std::move(p));
     }
@@ -116,12 +116,12 @@ class state_dict {
   private:
     struct entry {
         const io::stored_tensor *stored;
-        const io::stored_tensor *second = nullptr; // of a weight that is there in two parts
+        const io::stored_tensor *second = nullptr; // of a weight that is stored in two parts
         const composed_name *how = nullptr;
         bool used = false;
     };
 
-    // Puts weights that are there in parts under their own names.
+    // Enters weights that are stored in parts under their own names.
     void compose_weights() {
         std::vector<std::pair<std::string, entry>> whole;
         for (const composed_name &c : composed_names)
@@ -148,14 +148,14 @@ class state_dict {
         for (auto &[name, e] : whole) {
             const auto [at, fresh] = tensors_.emplace(std::move(name), e);
             if (!fresh)
-                throw error(error_kind::unexpected_tensor, {.problem = "the weight is there whole and in parts",
+                throw error(error_kind::unexpected_tensor, {.problem = "the weight is stored both whole and in parts",
                                                             .found = at->second.stored->name,
                                                             .tensor = e.stored->name,
                                                             .file = source_.file()});
         }
     }
 
-    // Channels of what the head is given; 0 if nothing tells.
+    // Channels of the head's input; 0 if unknown.
     index_type head_width() const {
         const auto first = [&](const std::string &name) {
             const io::stored_tensor *const t = find(name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Weights that a file does not have as they are used, and that cannot be made from what it has: the errors say what to do.
+// Weights that cannot be computed from what the file has: the errors say what to do.
 #pragma once
 
 #include "fastvit/base/config.hpp"

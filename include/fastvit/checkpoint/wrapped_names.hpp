@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What training frameworks put into the names of a network's tensors, and tensors that count something and are no parameters.
+// What training frameworks add to a network's tensors: words in their names, and counters, which are no parameters.
 #pragma once
 
 #include "fastvit/base/config.hpp"

@@ -14,9 +14,9 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// The names of a file with one network of a checkpoint and what belongs to it, such as a CLIP's text tower, so that the official
-/// code loads it with strict checking and this library finds the same network in it. Other networks and the counters of training
-/// frameworks are left out, and so is what the frameworks put into names; of the prefix as much is left out as all names have.
+/// The names for a file with one network of a checkpoint and what belongs to it, such as a CLIP's text tower: the official code
+/// loads it with strict checking, and this library finds the same network in it. Other networks and the counters of training
+/// frameworks are left out; so are the frameworks' words in names, and the part of the prefix that all names share.
 class written_names {
   public:
     /// `names` outlives the object.
@@ -48,7 +48,7 @@ class written_names {
         if (names_.to_canonical(name)) return !counter;
         // What is left of another network must not become one.
         if (io::detail::find_sign(name)) return false;
-        // Without wrappers, a name from beside the network may be one inside it.
+        // Without its wrappers, a name from outside the network may be one inside it.
         return !io::without_wrappers(name).starts_with(prefix_) || (!counter && !names_.inside_larger_model());
     }
 

@@ -32,7 +32,7 @@ inline void require_between(const char *what, index_type value, index_type low, 
     if (value < low || value > high) reject(what, std::to_string(low) + " to " + std::to_string(high), std::to_string(value));
 }
 
-/// The picture with its stride filled in. Throws for one that cannot be.
+/// The picture with its stride filled in. Throws for an impossible one.
 inline source_picture checked(const picture_view &p) {
     if (p.pixels == nullptr) throw error(error_kind::invalid_argument, "picture without pixels: the pointer is null");
     require_between("picture height", p.height, 1, longest_side);
@@ -56,7 +56,7 @@ inline index_type before_crop(index_type output, double crop_fraction) {
     return static_cast<index_type>(size);
 }
 
-/// The start of the centre crop; negative where the resized picture is smaller than the output and zeros have to frame it.
+/// The start of the centre crop; negative where the resized picture is smaller than the output, which zeros then frame.
 inline index_type crop_origin(index_type resized, index_type output, crop_rounding rounding) noexcept {
     const index_type excess = resized - output, half = excess >> 1; // towards minus infinity
     if (excess % 2 == 0 || rounding == crop_rounding::down) return half;
@@ -86,7 +86,7 @@ inline geometry plan(const picture_view &p, const preprocessing &how) {
         else
             resized_height = target_height * height / width;
     } else if (how.rule != resize_rule::squash) {
-        // The ResizeKeepRatio of timm, which takes it for outputs that are no square, and of open_clip. nearbyint is Python's
+        // The ResizeKeepRatio of open_clip and of timm, which uses it for outputs that are not square. nearbyint is Python's
         // round.
         const double by_height = static_cast<double>(height) / static_cast<double>(target_height);
         const double by_width = static_cast<double>(width) / static_cast<double>(target_width);
@@ -124,7 +124,7 @@ inline bool is_own_crop(const picture_view &p, const preprocessing &how) noexcep
 /// What makes the crop of one picture: checked and planned, then run.
 class cropper {
   public:
-    /// Throws invalid_argument for a picture or a preprocessing that cannot be. Allocates, but for pictures as large as before.
+    /// Throws invalid_argument for an impossible picture or preprocessing. Allocates only for pictures larger than before.
     void prepare(const picture_view &picture, const preprocessing &how) {
         source_ = checked(picture);
         const geometry g = plan(picture, how);
@@ -138,7 +138,7 @@ class cropper {
     resampler resampler_;
 };
 
-/// The table of a preprocessing. Throws invalid_argument for a mean or standard deviation that cannot be.
+/// The table of a preprocessing. Throws invalid_argument for an impossible mean or standard deviation.
 inline byte_values values_of(const preprocessing &how) {
     for (std::size_t c = 0; c < 3; ++c) {
         if (!is_finite(how.mean[c])) reject("mean", "a finite number", std::to_string(how.mean[c]));

@@ -204,7 +204,7 @@ struct source_picture {
 /// Resamples pictures. Keeps its memory from one to the next.
 class resampler {
   public:
-    /// Gets ready for a picture of this geometry. Allocates, but for pictures as large as before.
+    /// Gets ready for a picture of this geometry. Allocates only for pictures larger than before.
     void prepare(const axis &vertical, const axis &horizontal, const filter &f) {
         rows_.build(vertical, f);
         columns_.build(horizontal, f);
@@ -218,8 +218,8 @@ class resampler {
         window_.resize(static_cast<std::size_t>(rows_.longest()));
     }
 
-    /// Resamples the picture that it was prepared for. Calls sink(y, row) for each row of the output, from the top; row: bytes
-    /// red green blue, as many as the output is wide.
+    /// Resamples the picture that it was prepared for. Calls sink(y, row) for each row of the output, from the top; a row
+    /// is 3 bytes for each pixel of the output's width, red green blue.
     template <class Sink> void run(const source_picture &picture, Sink &&sink) {
         const auto slot = [&](index_type pair) { return ring_.data() + pair % slots_ * slot_bytes(); };
         index_type next = 0; // the pair that the ring gets next

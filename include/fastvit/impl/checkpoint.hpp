@@ -43,7 +43,7 @@ inline void check_no_key(std::string_view key) {
                  .found = "the key " + std::string(key)});
 }
 
-/// The content decides. Safetensors has no magic number, so it comes last, and its error speaks for what nobody knows.
+/// The content decides. Safetensors has no magic number, so it comes last, and its error is also that of unknown formats.
 inline file_contents parse_checkpoint(std::span<const std::byte> bytes, std::string_view key) {
     const dictionary_choice choice{.key = key, .wanted = has_network};
     if (looks_like_legacy_pth(bytes)) return parse_legacy_pth(bytes, choice);
@@ -92,7 +92,7 @@ FASTVIT_FUNCTION checkpoint checkpoint::from_bytes(std::span<const std::byte> by
     return result;
 }
 
-// The tensors that the index lists, from the files beside it. Those have nothing else: another program might use it.
+// The tensors that the index lists, from the files beside it, which must have no others: another program might use them.
 FASTVIT_FUNCTION checkpoint checkpoint::open_parts(const std::filesystem::path &path, std::span<const std::byte> bytes) {
     const io::shard_index index = io::parse_shard_index(bytes);
     checkpoint result;
@@ -107,7 +107,7 @@ FASTVIT_FUNCTION checkpoint checkpoint::open_parts(const std::filesystem::path &
             if (place == index.place.end() || place->second != i)
                 throw error(
                     error_kind::unexpected_tensor,
-                    {.problem = "the index does not have this tensor in this file", .tensor = t.name, .file = file.string()});
+                    {.problem = "the index does not list this tensor for this file", .tensor = t.name, .file = file.string()});
             result.tensors_.push_back(std::move(t));
         }
         result.metadata_.merge(part.metadata_);
@@ -119,7 +119,7 @@ FASTVIT_FUNCTION checkpoint checkpoint::open_parts(const std::filesystem::path &
         if (!result.find(tensor))
             throw error(
                 error_kind::missing_tensor,
-                {.problem = "this tensor is missing, although the index has it in " + index.files[file], .tensor = tensor});
+                {.problem = "this tensor is missing, although the index lists it in " + index.files[file], .tensor = tensor});
     return result;
 }
 
@@ -134,7 +134,7 @@ FASTVIT_FUNCTION void checkpoint::add(std::string name, tensor<float> values) {
     const auto place = lower_bound(name);
     if (place != by_name_.end() && tensors_[*place].name == name)
         throw error(error_kind::unexpected_tensor,
-                    {.problem = "the tensor is there already", .tensor = std::move(name), .file = file_});
+                    {.problem = "a tensor of this name is there already", .tensor = std::move(name), .file = file_});
     const auto kept = std::make_shared<const tensor<float>>(std::move(values));
     size_in_bytes_ += kept->span().size_bytes();
     const auto before = place - by_name_.begin();
@@ -161,7 +161,7 @@ inline void drop_pages(const platform::mapped_file &file, std::vector<const stor
     const std::byte *const first = file.bytes().data(), *const last = first + file.bytes().size();
     std::erase_if(read, [&](auto *t) { return before(t->bytes.data(), first) || !before(t->bytes.data(), last); });
     std::sort(read.begin(), read.end(), [&](auto *a, auto *b) { return before(a->bytes.data(), b->bytes.data()); });
-    // Neighbours go together, with what is between them: each call costs as much as some pages.
+    // Neighbours are dropped in one call, with what is between them: a call costs as much as several pages.
     constexpr std::ptrdiff_t near = 65536;
     for (std::size_t i = 0; i < read.size();) {
         const std::byte *const begin = read[i]->bytes.data(), *end = begin;

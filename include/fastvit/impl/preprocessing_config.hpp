@@ -182,8 +182,8 @@ struct contents {
     std::vector<std::string> labels() const;
 
   private:
-    /// Reads an object: settings into `s`, members for which other(key) is true by that, and nothing else. Twice is an error
-    /// where two programs could see two files.
+    /// Reads an object: settings go into `s`, other(key) may read a member, and the rest is skipped. A duplicate setting is an
+    /// error, because two programs could see two files.
     template <class Other> static void read_object(io::json_reader &json, settings &s, Other other) {
         std::set<std::string> read;
         json.object([&](const std::string &key) {
@@ -197,7 +197,7 @@ struct contents {
     static bool is_known(const std::string &key);
 };
 
-// Also null counts as there: the names of all settings.
+// The names of all settings: one that is null counts as a duplicate too.
 inline bool contents::is_known(const std::string &key) {
     static const std::set<std::string, std::less<>> names{
         "input_size", "crop_pct",  "crop_mode",     "num_classes",    "label_names",    "id2label",
@@ -232,13 +232,13 @@ inline contents::contents(std::string_view text) {
     json.end();
 }
 
-/// timm leaves what is beside pretrained_cfg alone, but for the classes: those of a fine-tuned head stand there.
+/// timm ignores what is beside pretrained_cfg, except the classes: there are those of a fine-tuned head.
 inline std::vector<std::string> contents::labels() const {
     const settings &named = top.labels || !pretrained ? top : *pretrained;
     std::vector<std::string> labels = named.labels.value_or(std::vector<std::string>());
     if (labels.empty()) return labels;
     if (const auto classes = static_cast<std::size_t>(named.num_classes.value_or(0)); classes != 0) {
-        // An object may leave out some.
+        // An object may omit some.
         if (named.labels_are_numbered && labels.size() < classes && classes <= json_labels::most_labels) labels.resize(classes);
         if (labels.size() != classes)
             reject(error_kind::bad_value, "label_names", std::to_string(classes) + " names, as num_classes says",
@@ -279,8 +279,8 @@ inline void set_output(preprocessing &how, const char *name, index_type height, 
     how.width = width;
 }
 
-/// Resizes to `resized` pixels before `output` of them are cut out. The fraction is the quotient, or a little less where that, by
-/// rounding, would give another number of pixels.
+/// Resizes to `resized` pixels, of which `output` are cut out. The fraction is the quotient, or a little less if rounding would
+/// give another number of pixels.
 inline void set_resized(preprocessing &how, const char *name, index_type output, index_type resized) {
     if (resized < 1 || resized > resampling::longest_side)
         reject(error_kind::bad_value, name, "1 to " + std::to_string(resampling::longest_side), std::to_string(resized));
@@ -336,7 +336,7 @@ inline preprocessing from_transformers(const settings &s) {
     const auto refuse = [](bool wrong, const char *name, const char *expected) {
         if (wrong) reject(error_kind::unsupported, name, expected, "another");
     };
-    // Older files leave out what is CLIP's usual; the others name all that they do.
+    // Older files omit CLIP's usual settings; others name everything that they do.
     const bool clip = is("CLIP");
     preprocessing how = clip ? preprocessing::openai_clip() : preprocessing();
     how.rounding = crop_rounding::down;

@@ -44,7 +44,7 @@ FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesyste
     std::vector<std::shared_ptr<void>> kept_parts;
     lister list;
     std::vector<io::named_tensor> tensors;
-    // Kept by BatchNorms that stay, and asked for by strict loading also where an old checkpoint does not have it.
+    // BatchNorms that stay keep it, and strict loading asks for it even where an old checkpoint lacks it.
     constexpr std::array<std::byte, 8> zero{};
     io::stored_tensor no_batches;
     no_batches.type = io::dtype::i64;
@@ -68,7 +68,7 @@ FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesyste
             io::named_tensor out{
                 .name = written.of(dict.name_of(t.name)).value(), .data = {}, .stored = as_stored ? stored : nullptr};
             if (t.values && !as_stored) out.data = *t.values;
-            // Anything but one integer counts nothing.
+            // Anything but one integer is no count.
             if (!t.values && !(stored && stored->type == io::dtype::i64 && stored->dims.count() == 1)) out.stored = &no_batches;
             tensors.push_back(std::move(out));
         }

@@ -16,8 +16,8 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
-/// A position in bytes that somebody else owns. Every function moves it forward, and throws `bad_format` if the bytes do not
-/// suffice.
+/// A position in bytes that somebody else owns. Every function moves it forward, and throws `bad_format` if too few bytes are
+/// left.
 class byte_reader {
   public:
     /// `what` names the bytes in messages, in a few words.
@@ -26,7 +26,7 @@ class byte_reader {
     std::size_t position() const noexcept { return at_; }
     std::size_t left() const noexcept { return bytes_.size() - at_; }
 
-    /// The next `count` bytes; a 64-bit count as a file claims it is welcome.
+    /// The next `count` bytes; any 64-bit count that a file claims will do.
     std::span<const std::byte> bytes(std::uint64_t count) {
         if (count > left())
             throw error(error_kind::bad_format, {.problem = std::string(what_) + " is cut short at byte " + std::to_string(at_),

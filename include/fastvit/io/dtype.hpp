@@ -10,7 +10,7 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 
-/// The type of a stored tensor's elements. `other` is any that the library has no use for; stored_tensor::type_name says which.
+/// The type of a stored tensor's elements. `other` is any that the library does not use; stored_tensor::type_name says which.
 enum class dtype : std::uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, other };
 
 /// The type's name as safetensors spells it; "other" for other.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a file is that is no checkpoint, told by its first bytes, and what to do with it: for messages. Nothing here is trusted
-// with more than the choice of a sentence.
+// What a file is if it is not a checkpoint, judged by its first bytes, and what to do with it. Only messages depend on it.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -59,8 +58,8 @@ inline std::string_view as_text(std::span<const std::byte> bytes) noexcept {
     return {reinterpret_cast<const char *>(bytes.data()), bytes.size()};
 }
 
-/// The fields of a protocol buffer's message, as far as they can be read: ONNX and Core ML are such, with nothing else to tell
-/// them by.
+/// The fields of a protocol buffer's message, as far as they can be read. ONNX and Core ML files are such messages, without a
+/// magic number.
 class protobuf_fields {
   public:
     explicit protobuf_fields(std::span<const std::byte> message) : rest_(message) {}
@@ -139,7 +138,7 @@ inline const char *model_in_protobuf(std::span<const std::byte> file) {
     return nullptr;
 }
 
-/// Whether the names in a zip archive's directory have one that ends so; whatever else is wrong with it.
+/// Whether a name in a zip archive's directory ends so, whatever else is wrong with the archive.
 template <class Test> bool any_zip_name(std::span<const std::byte> file, Test test) {
     try {
         const zip_directory where = find_zip_directory(file);
@@ -164,7 +163,7 @@ inline const char *kind_of_zip(std::span<const std::byte> file) {
     if (any([](std::string_view n) { return n.find(".mlpackage/") != n.npos || n.find("com.apple.CoreML/") != n.npos; }))
         return "a Core ML package in a zip archive; open the PyTorch checkpoint that it was converted from";
     if (any([](std::string_view n) { return n.find("serialized_exported_program") != n.npos || n.ends_with("archive_format"); }))
-        return "a program of torch.export; in Python, save its weights: torch.save(torch.export.load(FILE).state_dict, NEW)";
+        return "a torch.export program; in Python, save its weights: torch.save(torch.export.load(FILE).state_dict, NEW)";
     if (any([](std::string_view n) { return n.ends_with("/data.pkl"); })) return nullptr; // PyTorch's
     if (any([](std::string_view n) { return n.ends_with(".h5"); }))
         return "a Keras model; open a PyTorch checkpoint (safetensors or .pth)";
@@ -203,7 +202,7 @@ inline const char *kind_of_text(std::string_view text) {
     return "a text file; open a checkpoint (safetensors or .pth)";
 }
 
-/// An archive of before `ustar` has nothing but a checksum: the sum of the header's bytes, with spaces in its own place.
+/// A tar archive from before `ustar` has only a checksum: the sum of the header's bytes, with spaces in its own place.
 inline bool is_old_tar(std::span<const std::byte> file) {
     constexpr std::size_t header = 512, sum_at = 148, sum_size = 8;
     if (file.size() < header) return false;
@@ -225,7 +224,7 @@ inline bool is_old_tar(std::span<const std::byte> file) {
 
 } // namespace detail
 
-/// What the bytes are, and what to do; nullptr if they may be a checkpoint, or nobody knows.
+/// What the bytes are, and what to do; nullptr if they may be a checkpoint, or are unknown.
 inline const char *foreign_kind(std::span<const std::byte> file) {
     const std::string_view text = detail::as_text(file);
     for (const detail::file_signature &s : detail::file_signatures)
@@ -238,7 +237,7 @@ inline const char *foreign_kind(std::span<const std::byte> file) {
     return detail::model_in_protobuf(file);
 }
 
-/// What a folder is in the place of a checkpoint, and what to open.
+/// What a folder that was given as a checkpoint is, and what to open instead.
 inline std::string kind_of_folder(const std::filesystem::path &folder) {
     std::error_code ignored;
     const auto has = [&](const char *name) { return std::filesystem::exists(folder / name, ignored); };
@@ -249,10 +248,10 @@ inline std::string kind_of_folder(const std::filesystem::path &folder) {
                                    "pytorch_model.bin.index.json", "pytorch_model.bin", "open_clip_pytorch_model.bin"})
         if (has(name)) return "a folder; open " + std::string(name) + " in it";
     if (has(".metadata"))
-        return "a distributed checkpoint of PyTorch; convert it (python -m torch.distributed.checkpoint.format_utils "
+        return "a distributed PyTorch checkpoint; convert it (python -m torch.distributed.checkpoint.format_utils "
                "dcp_to_torch "
                "FOLDER FILE) and open that";
-    if (has("zero_to_fp32.py")) return "a checkpoint of DeepSpeed; run the zero_to_fp32.py in it and open what that writes";
+    if (has("zero_to_fp32.py")) return "a DeepSpeed checkpoint; run the zero_to_fp32.py in it and open what that writes";
     if (has("adapter_config.json"))
         return "a folder with adapters (LoRA); merge them into their network (peft: model.merge_and_unload()) and save that";
     return "a directory, not a file; open the checkpoint in it";

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // JSON, strictly and from front to back: the headers of safetensors files, configurations and labels.
 //
-// A general library is no use here, because it accepts what a loader of untrusted files must refuse: of a name that is there
-// twice it keeps the first or the last (so that two programs see two different files), it reads -1, 1.0 and 1e3 as numbers that
-// a cast turns into sizes, it builds a tree many times larger than the text, and it recurses as deep as the text likes. This
-// reader is pulled by a caller who says what has to come next: the nesting is the caller's, and nothing is kept that it did not
-// ask for.
+// A general library will not do, because it accepts what a loader of untrusted files must refuse. It keeps the first or the last
+// of duplicate names, so two programs see two different files; it reads -1, 1.0 and 1e3 as numbers that a cast makes into sizes;
+// it builds a tree many times larger than the text; and it recurses as deep as the text does. Here the caller says what must come
+// next: the nesting is the caller's, and only what it asks for is kept.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -27,8 +26,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace io {
 /// what comes is not what it reads.
 class json_reader {
   public:
-    /// No size or offset in a header is larger; 2^48 bytes are beyond any file, and below it neither double nor product is
-    /// inexact.
+    /// No size or offset in a header is larger: 2^48 bytes are beyond any file, and up to there doubles are exact.
     static constexpr std::uint64_t largest_integer = std::uint64_t{1} << 48;
     /// Bytes of an object's key. Keys go into messages, and a message is copied more than once.
     static constexpr std::size_t longest_key = 4096;
@@ -116,7 +114,7 @@ class json_reader {
         return value;
     }
 
-    /// `null`, if it is what comes.
+    /// Reads `null`, if that comes next.
     bool null() {
         skip_space();
         if (!text_.substr(at_).starts_with("null")) return false;
@@ -135,7 +133,7 @@ class json_reader {
         throw wrong("true or false", here());
     }
 
-    /// Whether an array, an object, a string or a natural number is what comes.
+    /// Whether an array, an object, a string or a natural number comes next.
     bool at_array() noexcept { return at('['); }
     bool at_object() noexcept { return at('{'); }
     bool at_string() noexcept { return at('"'); }

@@ -101,7 +101,7 @@ class pickle {
         frame = 0x95,
     };
 
-    // The stack of an honest pickle is a few thousand deep: Python writes containers in batches of 1000.
+    // The stack of an ordinary pickle is a few thousand deep: Python writes containers in batches of 1000.
     static constexpr std::size_t deepest_stack = 65536;
     static constexpr std::size_t deepest_marks = 1000;
 
@@ -198,7 +198,7 @@ class pickle {
         return value;
     }
     void drop() { stack_.resize(below_top(1)); }
-    // What stands below the values from `first` on.
+    // The value below those from `first` on.
     pickle_value &target(std::size_t first) {
         if (first == (marks_.empty() ? 0 : marks_.back())) throw wrong("there is nothing to put the values into");
         return stack_[first - 1];
@@ -269,7 +269,7 @@ class pickle {
         const pickle_value module = take();
         const auto *name_text = pickle_get<std::string_view>(name);
         const auto *module_text = pickle_get<std::string_view>(module);
-        if (name_text == nullptr || module_text == nullptr) throw wrong("a class's name is no string");
+        if (name_text == nullptr || module_text == nullptr) throw wrong("a class's name is not a string");
         push(static_cast<const pickle_global *>(make<pickle_global>(globals_, *module_text, *name_text)));
     }
 
@@ -299,7 +299,7 @@ class pickle {
     // --- the memo
 
     void put(std::size_t key) {
-        // Honest keys are counted up from 0 or 1, and each takes an opcode.
+        // Pickle writers count keys up from 0 or 1, and each takes an opcode.
         if (key > in_.position()) throw wrong("the memo's key " + std::to_string(key) + " is out of proportion");
         const pickle_value &value = stack_[below_top(1)];
         if (key >= memo_.size()) {

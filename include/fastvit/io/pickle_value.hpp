@@ -33,7 +33,7 @@ struct pickle_long {
 };
 
 /// Any value. Text, bytes and digits are views of the pickle's bytes; the pointers are to nodes of the pickle's arena. Values may
-/// refer to one another in circles and nest as deep as the file likes: whoever walks them must not recurse.
+/// refer to one another in cycles and nest to any depth, so code that walks them must not recurse.
 using pickle_value =
     std::variant<pickle_none, bool, std::int64_t, double, std::string_view, std::span<const std::byte>, pickle_long,
                  pickle_sequence *, pickle_dictionary *, const pickle_global *, const pickle_call *, const pickle_reference *>;
@@ -67,7 +67,7 @@ struct pickle_call {
     const pickle_sequence *arguments = nullptr; ///< a tuple
 };
 
-/// An object that the pickle refers to by a persistent id; PyTorch's storages are such.
+/// An object that the pickle refers to by a persistent id, such as PyTorch's storages.
 struct pickle_reference {
     pickle_value id;
 };
@@ -115,7 +115,7 @@ inline std::string describe(const pickle_value &value) {
 class memory_budget {
   public:
     explicit memory_budget(std::size_t bytes) noexcept : left_(bytes) {}
-    /// Throws `bad_format` if there is not so much left.
+    /// Throws `bad_format` if less is left.
     void spend(std::size_t bytes) {
         if (bytes > left_) throw error(error_kind::bad_format, "the pickle would need more memory than its size allows");
         left_ -= bytes;

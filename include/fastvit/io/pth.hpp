@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// PyTorch's files: the zip archive that torch.save writes since 1.6, and the sequence of pickles of before.
+// PyTorch's files: the zip archive that torch.save writes since 1.6, and the sequence of pickles that it wrote before.
 // The format is what torch/serialization.py does; no code of the file is ever run.
 #pragma once
 
@@ -91,7 +91,7 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file, const dictio
     }
     if (pickle_entry == nullptr)
         throw error(error_kind::bad_format,
-                    {.problem = "the archive is no PyTorch file", .expected = "ARCHIVE/data.pkl", .found = "none"});
+                    {.problem = "the archive is not a PyTorch file", .expected = "ARCHIVE/data.pkl", .found = "none"});
     const std::string prefix(pickle_entry->name.substr(0, pickle_entry->name.find('/') + 1));
 
     if (const zip_entry *order = archive.find(prefix + "byteorder")) {
@@ -115,7 +115,7 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file, const dictio
         detail::checked_storage(id, entry->bytes);
         return *entry;
     };
-    // All storages, also those that only an optimizer has.
+    // All storages, including those that only an optimizer uses.
     for (const pickle_reference &reference : contents.references()) entry_of(read_storage_id(reference.id));
 
     std::vector<bool> compared(archive.entries().size());
@@ -129,8 +129,8 @@ inline file_contents parse_zip_pth(std::span<const std::byte> file, const dictio
     return detail::read_chosen(find_state_dict(contents.root(), choice), find, file.size());
 }
 
-/// The tensors of the state dict in a file of before 1.6: five pickles (magic number, protocol, system, object, storages' keys),
-/// then each storage's number of elements and elements. Throws `bad_format`, `unsupported`, `unexpected_tensor`.
+/// The tensors of the state dict in a file from before 1.6: five pickles (magic number, protocol, system, object, storages'
+/// keys), then each storage's number of elements and elements. Throws `bad_format`, `unsupported`, `unexpected_tensor`.
 inline file_contents parse_legacy_pth(std::span<const std::byte> file, const dictionary_choice &choice = {}) {
     memory_budget budget = detail::pickle_budget(file.size());
     std::span<const std::byte> rest = file;

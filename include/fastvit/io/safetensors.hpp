@@ -30,7 +30,7 @@ inline constexpr std::uint64_t max_safetensors_header = 100'000'000;
 
 namespace detail {
 
-/// Where a tensor is in the data, as the header claims, and the bits of its elements; 0 if nobody knows.
+/// Where a tensor is in the data, as the header claims, and the bits of its elements; 0 if unknown.
 struct safetensors_span {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
@@ -142,7 +142,7 @@ class safetensors_parser {
                 once(span);
                 span = read_offsets(json, name);
             } else {
-                // Nobody knows what it would mean for the elements.
+                // It could change what the elements mean.
                 throw error(
                     error_kind::bad_format,
                     {.problem = "unknown field", .expected = "dtype, shape and data_offsets", .found = field, .tensor = name});
@@ -228,7 +228,7 @@ class safetensors_parser {
             if (begin != covered)
                 throw error(error_kind::bad_format, {.problem = begin < covered ? "the tensor's data overlaps another's"
                                                                                 : "there is a hole before the tensor's data",
-                                                     .expected = "a begin at " + std::to_string(covered),
+                                                     .expected = "a beginning at " + std::to_string(covered),
                                                      .found = std::to_string(begin),
                                                      .tensor = name});
             covered = end;

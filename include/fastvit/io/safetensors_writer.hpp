@@ -36,7 +36,7 @@ struct named_tensor {
 
 namespace detail {
 
-// A string literal of JSON. The text is valid UTF-8, which JSON takes as it is but for what it must escape.
+// A string literal of JSON. Valid UTF-8 stays as it is, except for what JSON must escape.
 inline std::string json_string(std::string_view text) {
     if (find_invalid_utf8(text) != text.size())
         throw error(error_kind::invalid_argument, {.problem = "a name or metadata is not UTF-8", .found = std::string(text)});
@@ -58,9 +58,10 @@ inline std::string json_string(std::string_view text) {
 inline dtype written_type(const named_tensor &t, dtype type) {
     if (!t.stored || is_floating(t.stored->type)) return type;
     if (t.stored->type == dtype::other)
-        throw error(error_kind::unsupported, {.problem = "safetensors has no such elements, or they are not known here",
-                                              .found = t.stored->type_name,
-                                              .tensor = t.name});
+        throw error(error_kind::unsupported,
+                    {.problem = "safetensors does not have this element type, or this library does not know it",
+                     .found = t.stored->type_name,
+                     .tensor = t.name});
     return t.stored->type;
 }
 

@@ -101,7 +101,7 @@ inline shard_index parse_shard_index(std::span<const std::byte> bytes) {
     std::string_view text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
     if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
     json_reader json(text, " in the index");
-    std::map<std::string, std::size_t> numbers; // of the files, in the order in which they come
+    std::map<std::string, std::size_t> numbers; // of the files, in the order in which they appear
     shard_index index;
     bool found = false;
     json.object([&](const std::string &member) {

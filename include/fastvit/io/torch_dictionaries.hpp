@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which dictionary of a PyTorch file has the tensors: training scripts put it under keys of their own, beside others.
+// Which dictionary of a PyTorch file has the tensors: training scripts put it under any key, beside others.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -59,7 +59,7 @@ inline bool has_tensors(const pickle_dictionary &d) {
     return std::any_of(d.items.begin(), d.items.end(), [](const auto &item) { return tensor_arguments(item.second) != nullptr; });
 }
 
-/// Finds a dictionary as timm does, and where that fails by what is in it.
+/// Finds a dictionary as timm does or, where that fails, by its contents.
 class dictionary_finder {
   public:
     dictionary_finder(const pickle_value &root, const dictionary_choice &choice) : root_(root), choice_(choice) {}
@@ -69,7 +69,7 @@ class dictionary_finder {
         if (top == nullptr) throw none(describe(root_));
         if (!choice_.key.empty()) return at_key(*top);
         if (const found_dictionary found = choose({top, {}}, 0); found.items) return found;
-        // Nothing that is wanted: what a file without it has is still its tensors.
+        // Nothing has what is wanted; the file's tensors are still its tensors.
         std::string object;
         for (const std::string_view wrapper : usual) {
             const pickle_value *const value = find_item(*top, wrapper);
@@ -165,10 +165,9 @@ class dictionary_finder {
         std::sort(all.begin(), all.end(), [](const auto &a, const auto &b) { return a.key < b.key; });
         for (std::size_t i = 0; i < std::min(all.size(), most); ++i) list += (i > 0 ? ", " : "") + all[i].key;
         if (all.size() > most) list += " and " + std::to_string(all.size() - most) + " more";
-        throw error(error_kind::unsupported,
-                    {.problem = "several keys have a network, and nothing says which is meant; pick one (--key, in C++ "
-                                "model_options::key)",
-                     .found = list});
+        throw error(error_kind::unsupported, {.problem = "several keys have a network; pick one (--key, in C++ "
+                                                         "model_options::key)",
+                                              .found = list});
     }
 
     static std::string_view first_key(std::string_view key, std::string_view outer) {

@@ -127,11 +127,11 @@ inline stored_tensor rebuild_tensor(std::string name, const std::vector<pickle_v
 
 } // namespace detail
 
-/// The tensors of a state dict, in file order, with their names as they are. Values that are no tensors are left out, but for
-/// inert objects with a dot in their name, as a network's parameters have: they may be tensors of a kind that is not read. They
-/// are `other`, so that reading one is an error that names it. (Without a dot: the arguments of the training, for instance.)
-/// `most_bytes` limits what all tensors would take as float32: many views of one storage can make a small file a huge network.
-/// Throws `bad_format`, `unsupported`, and `unexpected_tensor` for a name that is there twice.
+/// The tensors of a state dict, in file order, with their names as they are. Values that are no tensors are left out, except
+/// inert objects with a dot in their name, like a network's parameters: they may be tensors of a kind that is not read. They are
+/// `other`, so that reading one is an error that names it. (Names without a dot are, for instance, the arguments of the
+/// training.) `most_bytes` limits what all tensors would take as float32: many views of one storage can make a small file a huge
+/// network. Throws `bad_format`, `unsupported`, and `unexpected_tensor` for a name that is there twice.
 inline std::vector<stored_tensor> read_state_dict(const pickle_dictionary &dictionary, const torch_storage_source &find,
                                                   std::uint64_t most_bytes) {
     struct candidate {

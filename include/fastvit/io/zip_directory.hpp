@@ -41,8 +41,8 @@ inline error zip_error(std::string problem, error_kind code = error_kind::bad_fo
     return {code, "zip: " + std::move(problem)};
 }
 
-// The end record is at the end, before a comment that nearly nobody writes. Data or a comment may look like one: all places
-// are looked at, and only one may hold a record that ends where the file ends.
+// The end record is at the end, before a comment that is nearly always empty. Data or a comment may look like one, so every place
+// is tried, and only one may hold a record that ends where the file ends.
 inline std::size_t find_zip_end_record(std::span<const std::byte> file) {
     constexpr std::size_t longest_comment = 0xffff;
     std::optional<std::size_t> found;

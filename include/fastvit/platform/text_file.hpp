@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Text files of people: whatever editor wrote them.
+// Text files as people have them, from any editor.
 #pragma once
 
 #include "fastvit/base/config.hpp"
@@ -17,8 +17,8 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace platform {
 
 inline constexpr std::size_t largest_text = std::size_t{16} << 20; ///< bytes; ImageNet-21k's labels take 2 MB
 
-/// The text without the mark that Windows' editors put before UTF-8. Throws unsupported for UTF-16 and UTF-32, which zero bytes
-/// tell without a mark, and bad_format for more than `most` bytes.
+/// The text without the mark that editors on Windows put before UTF-8. Throws unsupported for UTF-16 and UTF-32, which zero bytes
+/// show if there is no mark, and bad_format for more than `most` bytes.
 inline std::string_view plain_text(std::string_view text, std::size_t most = largest_text) {
     if (text.size() > most)
         throw error(error_kind::bad_format, {.problem = "too large for a text",
@@ -32,7 +32,7 @@ inline std::string_view plain_text(std::string_view text, std::size_t most = lar
     return text;
 }
 
-/// The bytes of a file, a pipe too, of which no more than largest_text + 1 are read. Throws io, naming it.
+/// The bytes of a file or pipe, at most largest_text + 1 of them. Throws io, naming it.
 inline std::string read_text(const std::filesystem::path &path) {
     const auto refused = [&](const std::string &problem) {
         return error(error_kind::io, {.problem = problem, .file = path.string()});

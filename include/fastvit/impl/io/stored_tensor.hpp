@@ -65,14 +65,14 @@ void convert_run(const std::byte *from, index_type count, index_type stride, flo
             std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
             return;
         }
-    if (stride == 1) // apart from the loop below, because a constant step vectorises
+    if (stride == 1) // separate from the loop below, because a constant step vectorises
         for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * static_cast<index_type>(sizeof(Stored))));
     else
         for (index_type i = 0; i < count; ++i) to[i] = convert(load<Stored>(from + i * step));
 }
 
-// All elements in row-major order. Dimensions that lie densely in one another are merged first; the innermost that is left is a
-// run, the others are counted like an odometer. Dimensions of 1 go: their strides are never used, and may be any number.
+// All elements in row-major order. Dimensions that are dense within one another are merged; of the rest, the innermost is a run,
+// and the others count like an odometer. Dimensions of 1 are dropped: their strides are never used and may be any number.
 template <class Stored, class Convert> void convert_elements(const stored_tensor &source, float *to, Convert convert) noexcept {
     struct axis {
         index_type size;
@@ -146,8 +146,8 @@ FASTVIT_FUNCTION void read_float_into(const stored_tensor &source, std::span<flo
 
 namespace detail {
 
-// Not yet written, and if it is large, in memory straight from the system, which goes back there at once: an allocator may keep
-// what was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so this is for what is many.
+// Not yet written. A large tensor takes memory straight from the system, which gets it back at once: an allocator may keep what
+// was freed, tens of megabytes while a network is loaded. Fresh pages cost time, so small tensors do not take them.
 inline tensor<float> tensor_in_pages(const shape &dims) {
     constexpr std::size_t large = std::size_t{1} << 20;
     const std::size_t bytes = static_cast<std::size_t>(dims.count()) * sizeof(float);
@@ -158,7 +158,7 @@ inline tensor<float> tensor_in_pages(const shape &dims) {
 } // namespace detail
 
 FASTVIT_FUNCTION tensor<float> read_float(const stored_tensor &source) {
-    check_floating(source); // before the memory is asked for
+    check_floating(source); // before memory is allocated
     auto result = detail::tensor_in_pages(source.dims);
     read_float_into(source, result.span());
     return result;
