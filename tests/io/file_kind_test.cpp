@@ -149,7 +149,7 @@ TEST(file_kind, of_a_folder_says_what_to_open) {
     expect_folder(make("package", "Manifest.json"), {"Core ML package"});
     expect_folder(make("saved", "saved_model.pb"), {"TensorFlow"});
     expect_folder(make("adapter", "adapter_config.json"), {"LoRA", "merge"});
-    expect_folder(make("distributed", ".metadata"), {"distributed checkpoint", "dcp_to_torch"});
+    expect_folder(make("distributed", ".metadata"), {"distributed PyTorch checkpoint", "dcp_to_torch"});
     expect_folder(make("deepspeed", "zero_to_fp32.py"), {"DeepSpeed", "zero_to_fp32.py"});
     expect_folder(make("both", "pytorch_model.bin"), {"open pytorch_model.bin in it"});
     expect_folder(make("both", "model.safetensors"), {"open model.safetensors in it"});
