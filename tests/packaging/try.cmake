@@ -23,8 +23,28 @@ execute_process(
             -DVERSION=${VERSION} -DCMAKE_PREFIX_PATH=${prefix} ${run}
 )
 execute_process(COMMAND ${CMAKE_COMMAND} --build ${WORK}/build ${run})
-foreach(program app mixed)
-    if(EXISTS ${WORK}/build/${program})
-        execute_process(COMMAND ${WORK}/build/${program} ${run})
+set(programs ${WORK}/build/header_only ${WORK}/build/compiled)
+
+# The compiled form without CMake: one command.
+if(WAY STREQUAL find_package)
+    if(NOT EXISTS ${prefix}/${LIBDIR}/libfastvit_compiled.a)
+        message(FATAL_ERROR "the library is not in ${prefix}/${LIBDIR}")
+    endif()
+    execute_process(
+        COMMAND ${COMPILER} -std=c++20 -O1 -I${prefix}/include -DFASTVIT_COMPILED
+                "-DFASTVIT_DATA_DIR=\"${prefix}/${DATADIR}/fastvit/shapes\"" ${CMAKE_CURRENT_LIST_DIR}/downstream/app.cpp
+                ${prefix}/include/fastvit/source.cpp -pthread -o ${WORK}/by_hand ${run}
+    )
+    list(APPEND programs ${WORK}/by_hand)
+endif()
+
+# All give the same bits.
+unset(first)
+foreach(program IN LISTS programs)
+    execute_process(COMMAND ${program} OUTPUT_VARIABLE answer ECHO_OUTPUT_VARIABLE ${run})
+    if(NOT DEFINED first)
+        set(first "${answer}")
+    elseif(NOT answer STREQUAL first)
+        message(FATAL_ERROR "${program} gives another answer than header_only")
     endif()
 endforeach()

@@ -14,7 +14,7 @@
 // FASTVIT_KERNELS_BEGIN ... FASTVIT_KERNELS_END
 // FASTVIT_TARGET_BEGIN("avx2,fma") ... FASTVIT_TARGET_END
 //     The same for kernels, with the baseline's instructions and with these instruction sets. Clang may still fuse a product with
-//     a sum that follows under -ffast-math: kernels keep products apart themselves (FASTVIT_ROUNDED), and stay fast.
+//     a sum that follows under -ffast-math and -ffp-contract=fast: kernels keep products apart themselves (FASTVIT_ROUNDED), and stay fast.
 #pragma once
 
 #define FASTVIT_PRAGMA(...) _Pragma(#__VA_ARGS__)
@@ -40,9 +40,9 @@
 #define FASTVIT_KERNELS_BEGIN
 #define FASTVIT_KERNELS_END
 #endif
-// Under -ffast-math Clang's code generator fuses every product with the sum that follows, whatever the function says; only
-// operations that may trap are left alone.
-#if defined(__FAST_MATH__)
+// Under -ffast-math and -ffp-contract=fast, of which no macro tells, Clang's code generator fuses every product with the sum that
+// follows, whatever the function says; only operations that may trap are left alone.
+#if defined(__FAST_MATH__) || defined(__FMA__)
 #define FASTVIT_STRICT_MATH_BEGIN FASTVIT_KERNELS_BEGIN FASTVIT_PRAGMA(STDC FENV_ACCESS ON)
 #else
 #define FASTVIT_STRICT_MATH_BEGIN FASTVIT_KERNELS_BEGIN
