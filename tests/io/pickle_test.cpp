@@ -269,7 +269,7 @@ TEST(pickle, refuses_values_in_the_wrong_place) {
     expect_refused("N)R.", {"None is called"});
     expect_refused(pk::global("a", "b") + "]R.", {"not a tuple"});
     expect_refused(pk::global("a", "b") + "NR.", {"arguments are None"});
-    expect_refused("NN\x93.", {"no string"});
+    expect_refused("NN\x93.", {"not a string"});
 }
 
 TEST(pickle, refuses_memo_keys_that_are_missing_or_absurd) {
