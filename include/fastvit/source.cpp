@@ -10,6 +10,7 @@
 #include "fastvit/impl/cost.hpp"
 #include "fastvit/impl/executor.hpp"
 #include "fastvit/impl/io/stored_tensor.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/impl/labels.hpp"
 #include "fastvit/impl/model.hpp"
 #include "fastvit/impl/postprocess.hpp"
@@ -17,4 +18,3 @@
 #include "fastvit/impl/preprocessing_config.hpp"
 #include "fastvit/impl/save.hpp"
 #include "fastvit/impl/workspace.hpp"
-#include "fastvit/impl/kernels/registry.hpp"

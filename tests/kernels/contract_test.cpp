@@ -16,9 +16,9 @@ inline void require(bool holds, const char *condition) {
 
 #define FASTVIT_ASSERT(condition) contract_test::require(static_cast<bool>(condition), #condition)
 
+#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/impl/kernels/registry.hpp"
 
 #include <gtest/gtest.h>
 

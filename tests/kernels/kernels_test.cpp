@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Every kernel of every tier against reference.hpp. Tiers that the machine cannot run are tested by their shapes.
 // Labels: portable
+#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/impl/kernels/registry.hpp"
 
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"

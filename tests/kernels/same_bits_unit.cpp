@@ -8,9 +8,9 @@
 #undef FASTVIT_VERSION_MINOR
 #define FASTVIT_VERSION_MINOR FASTVIT_TEST_UNIT
 
+#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/postprocess.hpp"
 
 #include "kernels/same_bits_unit.hpp"

@@ -14,7 +14,8 @@
 // FASTVIT_KERNELS_BEGIN ... FASTVIT_KERNELS_END
 // FASTVIT_TARGET_BEGIN("avx2,fma") ... FASTVIT_TARGET_END
 //     The same for kernels, with the baseline's instructions and with these instruction sets. Clang may still fuse a product with
-//     a sum that follows under -ffast-math and -ffp-contract=fast: kernels keep products apart themselves (FASTVIT_ROUNDED), and stay fast.
+//     a sum that follows under -ffast-math and -ffp-contract=fast: kernels keep products apart themselves (FASTVIT_ROUNDED), and
+//     stay fast.
 #pragma once
 
 #define FASTVIT_PRAGMA(...) _Pragma(#__VA_ARGS__)
