@@ -374,9 +374,10 @@ inline preprocessing from_transformers(const settings &s) {
         const double kept = s.crop_pct.value_or(224.0 / 256);
         if (!(kept > 0 && kept <= 1))
             reject(error_kind::bad_value, "crop_pct", "a part of the picture, such as 0.9", std::to_string(kept));
-        if (how.height < squashed)
-            set_resized(how, "size", how.height,
-                        static_cast<index_type>(std::min(static_cast<double>(how.height) / kept, 0x1p21)));
+        if (how.height < squashed) {
+            const double resized = static_cast<double>(how.height) / kept;
+            set_resized(how, "size", how.height, static_cast<index_type>(resized < 0x1p21 ? resized : 0x1p21));
+        }
         return how;
     }
     if (!crop) {
