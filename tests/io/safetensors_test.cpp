@@ -5,6 +5,7 @@
 
 #include "support/counted_memory.hpp"
 #include "support/io_test_files.hpp"
+#include "support/sanitized.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -444,7 +445,7 @@ TEST(checkpoint, looks_at_little_of_a_large_file_that_is_none) {
         };
         const auto before = pages_touched();
         expect_error(error_kind::bad_format, {"garbage: "}, [&] { (void)checkpoint::open(path); });
-        EXPECT_LT(pages_touched() - before, 1000); // of 24415
+        EXPECT_TRUE(SANITIZED || pages_touched() - before < 1000); // of 24415
     }
 }
 

@@ -15,7 +15,7 @@ template <int Count> FASTVIT_ALWAYS_INLINE void affine_run(const affine_args &f,
 }
 
 inline void affine(const affine_args &f) {
-    FASTVIT_ASSERT(f.x && f.y && f.scale && f.shift && f.pixels >= 0 && f.channels % channel_padding == 0);
+    FASTVIT_ASSERT((f.pixels == 0 || (f.x && f.y)) && f.scale && f.shift && f.pixels >= 0 && f.channels % channel_padding == 0);
     for (index_type p = 0; p < f.pixels; ++p) {
         const float *const x = f.x + p * f.x_pixel;
         float *const y = f.y + p * f.y_pixel;
@@ -26,7 +26,7 @@ inline void affine(const affine_args &f) {
 }
 
 inline void sum(const sum_args &s) {
-    FASTVIT_ASSERT(s.x && s.sums && s.pixels >= 0 && s.channels % channel_padding == 0);
+    FASTVIT_ASSERT((s.pixels == 0 || s.x) && s.sums && s.pixels >= 0 && s.channels % channel_padding == 0);
     for (index_type c = 0; c < s.channels; c += vec::lanes) {
         vec total = vec::load(s.sums + c);
         for (index_type p = 0; p < s.pixels; ++p) total = total + vec::load(s.x + p * s.x_pixel + c);
@@ -43,7 +43,7 @@ inline vec first_lanes(vec x, index_type count) {
 }
 
 inline void layer_norm(const layer_norm_args &n) {
-    FASTVIT_ASSERT(n.x && n.y && n.gamma && n.beta && n.pixels >= 0 && n.channels >= 1 && n.epsilon > 0);
+    FASTVIT_ASSERT((n.pixels == 0 || (n.x && n.y)) && n.gamma && n.beta && n.pixels >= 0 && n.channels >= 1 && n.epsilon > 0);
     const index_type padded = padded_channels(n.channels);
     const float count = static_cast<float>(n.channels);
     for (index_type p = 0; p < n.pixels; ++p) {

@@ -105,7 +105,7 @@ inline void gemm(const gemm_args &g) {
     const index_type panel = m.format.panel;
     FASTVIT_ASSERT(m.weights && m.bias && m.format.type == element_type::float32 && m.format.group == 1);
     FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
-    FASTVIT_ASSERT(g.a && g.c && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
+    FASTVIT_ASSERT((g.pixels == 0 || (g.a && g.c)) && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
     FASTVIT_ASSERT(g.segments >= 1 && g.segments * g.segment == m.rows);
     FASTVIT_ASSERT(g.column_begin >= 0 && g.column_end <= m.columns && g.column_begin % panel == 0);
     FASTVIT_ASSERT(g.column_end % panel == 0 || g.column_end == m.columns);
