@@ -164,7 +164,7 @@ class tensor {
                      {[](void *p, std::size_t) noexcept { ::operator delete (p, std::align_val_t{alignment}); }});
     }
     /// Takes over dims.count() elements from elsewhere, which need not be aligned; `release` frees them.
-    [[nodiscard]] static tensor adopt(T *elements, shape dims, element_release release) noexcept {
+    [[nodiscard]] static tensor adopt(T *elements, shape dims, element_release release) {
         tensor t;
         t.data_ = {elements, release};
         t.dims_ = dims;
@@ -172,7 +172,7 @@ class tensor {
     }
     /// A tensor over elements that somebody else owns and keeps alive, without a copy. They need not be aligned and must not be
     /// written. A copy of it owns its elements, like any other.
-    [[nodiscard]] static tensor borrow(tensor_view<const T> elements) noexcept {
+    [[nodiscard]] static tensor borrow(tensor_view<const T> elements) {
         return adopt(const_cast<T *>(elements.data()), elements.dims(), {});
     }
     tensor(const tensor &other) : tensor(other.view()) {}

@@ -111,10 +111,10 @@ inline geometry plan(const picture_view &p, const preprocessing &how) {
              .output = how.width}};
 }
 
-inline const filter &kernel(interpolation i) noexcept { return i == interpolation::bilinear ? bilinear_filter : bicubic_filter; }
+inline const filter &kernel(interpolation i) { return i == interpolation::bilinear ? bilinear_filter : bicubic_filter; }
 
 /// Whether a picture, which plan() accepts, is its own crop: bytes red green blue of the size of the output.
-inline bool is_own_crop(const picture_view &p, const preprocessing &how) noexcept {
+inline bool is_own_crop(const picture_view &p, const preprocessing &how) {
     return p.channels == 3 && p.height == how.height && p.width == how.width &&
            (p.row_stride == 0 || p.row_stride == p.width * 3) && before_crop(how.height, how.crop_fraction) == how.height &&
            before_crop(how.width, how.crop_fraction) == how.width &&

@@ -23,8 +23,8 @@ template <class T> class buffer {
     }
     /// A part of a larger piece of memory, which it keeps alive.
     buffer(std::shared_ptr<T[]> part, index_type count) : data_(std::move(part)), count_(count) {}
-    buffer(buffer &&) = default;
-    buffer &operator=(buffer &&) = default;
+    buffer(buffer &&) noexcept = default;
+    buffer &operator=(buffer &&) noexcept = default;
 
     T *data() noexcept { return data_.get(); }
     const T *data() const noexcept { return data_.get(); }
