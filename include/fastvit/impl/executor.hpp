@@ -13,7 +13,7 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-class thread_pool::state {
+class thread_pool::state { // NOLINT(clang-analyzer-optin.performance.Padding): counters have cache lines of their own
   public:
     explicit state(int workers) : state(no_threads{workers}) { // so that its destructor stops the threads that were started
         for (int worker = 1; worker < this->workers(); ++worker) threads_.emplace_back([this, worker] { serve(worker); });

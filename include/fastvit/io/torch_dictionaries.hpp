@@ -68,7 +68,7 @@ class dictionary_finder {
         const auto *const top = pickle_get<pickle_dictionary>(root_);
         if (top == nullptr) throw none(describe(root_));
         if (!choice_.key.empty()) return at_key(*top);
-        if (const found_dictionary found = choose({top, {}}, 0); found.items) return found;
+        if (found_dictionary found = choose({top, {}}, 0); found.items) return found;
         // Nothing has what is wanted; the file's tensors are still its tensors.
         std::string object;
         for (const std::string_view wrapper : usual) {
@@ -145,7 +145,7 @@ class dictionary_finder {
             const pickle_value *const value = find_item(*d.items, wrapper);
             const auto *const inner = value ? pickle_get<pickle_dictionary>(*value) : nullptr;
             if (inner)
-                if (const found_dictionary found = choose(inside(d, wrapper, *inner), depth + 1); found.items) return found;
+                if (found_dictionary found = choose(inside(d, wrapper, *inner), depth + 1); found.items) return found;
         }
         if (wanted(*d.items)) return d;
         std::vector<found_dictionary> all = collect(d, depth);
@@ -184,7 +184,7 @@ class dictionary_finder {
             throw error(error_kind::invalid_argument,
                         {.problem = "the file has no dictionary under the key \"" + std::string(choice_.key) + "\"",
                          .found = list_keys(top)});
-        if (const found_dictionary inner = choose(found[0], 1); inner.items) return inner;
+        if (found_dictionary inner = choose(found[0], 1); inner.items) return inner;
         if (has_tensors(*found[0].items)) return found[0];
         throw none("a dictionary without tensors under " + std::string(choice_.key));
     }
