@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The time of a forward pass: every published variant, both graphs, several numbers of threads, sizes and batches.
+// The time of a forward pass: every published variant, both graphs, every precision, several numbers of threads, sizes and
+// batches.
 //
-//     bench_latency                                       T8 to MA36, folded, 1 x 3 x 256 x 256, one and two threads
+//     bench_latency                                       T8 to MA36, folded, float32, 1 x 3 x 256 x 256, one and two threads
 //     bench_latency --benchmark_filter=t8/folded          everything about one network
 //     bench_latency --benchmark_list_tests                what there is, once --benchmark_filter=. takes the default away
 //
@@ -27,6 +28,7 @@ namespace {
 struct setting {
     std::string_view variant; // as in fastvit::variant_table
     fastvit::graph form;
+    fastvit::precision type;
     int threads;
     fastvit::index_type size, batch;
 };
@@ -34,12 +36,12 @@ struct setting {
 // The model and the threads of the benchmark that runs, kept for the next one, which mostly wants the same.
 class bed {
   public:
-    const fastvit::model &model(std::string_view variant, fastvit::graph form) {
-        if (!model_ || variant != variant_ || form != model_->graph()) {
+    const fastvit::model &model(std::string_view variant, fastvit::graph form, fastvit::precision type) {
+        if (!model_ || variant != variant_ || form != model_->graph() || type != model_->precision()) {
             model_.reset(); // before the next is made: the large ones take a gigabyte while they are packed
             space_.reset();
             model_.emplace(fastvit_test::seeded_checkpoint(fastvit::published_architecture(variant), fastvit::io::spelling::timm),
-                           fastvit::model_options{.graph = form});
+                           fastvit::model_options{.graph = form, .precision = type});
             variant_ = variant;
         }
         return *model_;
@@ -62,7 +64,7 @@ class bed {
 };
 
 void run(benchmark::State &state, bed &shared, const setting &s) {
-    const fastvit::model &net = shared.model(s.variant, s.form);
+    const fastvit::model &net = shared.model(s.variant, s.form, s.type);
     fastvit::workspace &space = shared.workspace(s.threads);
     const fastvit::tensor<float> images = fastvit_test::seeded_input({s.batch, net.architecture().in_channels, s.size, s.size});
     const double peak = bench::fma_peak(s.threads);
@@ -79,30 +81,38 @@ void run(benchmark::State &state, bed &shared, const setting &s) {
     state.SetLabel(std::string(net.isa()));
 }
 
+// Calls add(form, precision, name) for each way to run a network.
+template <class F> void for_each_way(F &&add) {
+    for (const fastvit::precision type : fastvit::precisions)
+        add(fastvit::graph::folded, type, "folded/precision:" + std::string(to_string(type)));
+    add(fastvit::graph::train_time, fastvit::precision::float32, "train/precision:float32");
+}
+
 void register_all(bed &shared) {
     for (const fastvit::variant_entry &v : fastvit::variant_table)
-        for (const fastvit::graph form : {fastvit::graph::folded, fastvit::graph::train_time})
+        for_each_way([&](fastvit::graph form, fastvit::precision type, const std::string &way) {
             for (const int threads : {1, 2})
                 for (const fastvit::index_type size : {64, 256, 512, 1024})
                     for (const fastvit::index_type batch : {1, 8}) {
                         const std::string_view short_name = v.name.substr(v.name.find('_') + 1);
-                        const std::string name = "latency/" + std::string(short_name) +
-                                                 (form == fastvit::graph::folded ? "/folded" : "/train") +
+                        const std::string name = "latency/" + std::string(short_name) + "/" + way +
                                                  "/threads:" + std::to_string(threads) + "/size:" + std::to_string(size) +
                                                  "/batch:" + std::to_string(batch);
-                        const setting s{v.name, form, threads, size, batch};
+                        const setting s{v.name, form, type, threads, size, batch};
                         benchmark::RegisterBenchmark(name.c_str(),
                                                      [&shared, s](benchmark::State &state) { run(state, shared, s); })
                             ->UseRealTime()
                             ->Unit(benchmark::kMillisecond);
                     }
+        });
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
     // Without a filter everything would run for an hour: the usual choice comes first, so that an argument overrides it.
-    std::string usual = "--benchmark_filter=^latency/(t8|t12|s12|sa12|sa24|sa36|ma36)/folded/threads:[12]/size:256/batch:1/";
+    std::string usual =
+        "--benchmark_filter=^latency/(t8|t12|s12|sa12|sa24|sa36|ma36)/folded/precision:float32/threads:[12]/size:256/batch:1/";
     std::vector<char *> arguments(argv, argv + argc);
     arguments.insert(arguments.begin() + 1, usual.data());
     int count = static_cast<int>(arguments.size());

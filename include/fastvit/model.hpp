@@ -6,6 +6,7 @@
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/spelling.hpp"
 #include "fastvit/outputs.hpp"
+#include "fastvit/precision.hpp"
 #include "fastvit/preprocess.hpp"
 #include "fastvit/tensor.hpp"
 #include "fastvit/workspace.hpp"
@@ -33,7 +34,8 @@ enum class graph : unsigned char {
 /// How a model is made from a checkpoint.
 struct model_options {
     fastvit::graph graph = fastvit::graph::folded;
-    std::string_view isa = {};                  ///< see select_isa()
+    fastvit::precision precision = fastvit::precision::float32; ///< of the folded graph's dense layers
+    std::string_view isa = {};                                  ///< see select_isa()
     std::optional<bool> large_kernel_gelu = {}; ///< overrides the architecture's, which no tensor of a custom network shows
     /// Which network, where a state dict has several: the one whose tensors' names begin with this (`model.`, `ema.model.`; the
     /// last dot may be left out). Without it there must be only one.
@@ -59,6 +61,11 @@ class model {
     [[nodiscard]] fastvit::graph graph() const noexcept { return graph_; }
     /// The kernels that run: a name of isa_tiers().
     [[nodiscard]] std::string_view isa() const noexcept;
+    /// What was asked for.
+    [[nodiscard]] fastvit::precision precision() const noexcept;
+    /// The dense layers in the order in which they run, and what each computes in: int8 falls back to bfloat16 where the weights
+    /// would lose too much. As long as the model lives.
+    [[nodiscard]] std::span<const layer_precision> layers() const noexcept;
 
     /// The shapes of the outputs for images of this shape, N x C x H x W, without running anything. Throws like forward().
     [[nodiscard]] fastvit::output_shapes output_shapes(const shape &images, output_kind wanted = output_kind::logits) const;

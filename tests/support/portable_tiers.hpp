@@ -3,9 +3,11 @@
 // which elements a tile reads and writes, and where its remainders are, can so be tested anywhere. Slow.
 #pragma once
 
+#include "fastvit/base/float16.hpp"
 #include "fastvit/kernels/tiers/prelude.hpp"
 
 #include <cmath>
+#include <cstring>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
@@ -73,6 +75,70 @@ template <index_type L> void interleave(const array<L> &a, const array<L> &b, ar
     second = array<L>::each([&](index_type i) { return from(L + i); });
 }
 
+/// Exact in any order, as the tiers' instructions are.
+template <class Vec, index_type Rows> struct int8_product {
+    static constexpr precision type = precision::int8;
+    static constexpr index_type group = 4, element_bytes = 1, rows = Rows;
+    struct sums {
+        std::int32_t of[Vec::lanes];
+    };
+    struct weights {
+        std::int8_t of[Vec::lanes][group];
+    };
+    struct activations {
+        std::uint8_t of[group];
+    };
+
+    static sums zero() { return {}; }
+    template <class T> static T read(const std::byte *p) {
+        T value;
+        std::memcpy(&value, p, sizeof value);
+        return value;
+    }
+    static weights load(const std::byte *p) { return read<weights>(p); }
+    static activations broadcast(const std::byte *p) { return read<activations>(p); }
+    static void add(sums &c, const activations &x, const weights &w) {
+        for (index_type l = 0; l < Vec::lanes; ++l)
+            for (index_type k = 0; k < group; ++k) c.of[l] += x.of[k] * w.of[l][k];
+    }
+    static Vec to_float(const sums &c, std::int32_t zero, const std::int32_t *column_sums) {
+        return Vec::each([&](index_type l) { return static_cast<float>(c.of[l] - zero * column_sums[l]); });
+    }
+    static void store(std::byte *to, const Vec *x, std::int32_t zero) {
+        for (index_type i = 0; i < channel_padding; ++i) {
+            const float value = std::nearbyint(x[i / Vec::lanes].v[i % Vec::lanes]) + static_cast<float>(zero);
+            to[i] = static_cast<std::byte>(value >= 0 && value <= 255 ? static_cast<int>(value) : 0);
+        }
+    }
+};
+
+/// Pairs, as the instructions have them.
+template <class Vec, index_type Rows> struct bfloat16_product {
+    static constexpr precision type = precision::bfloat16;
+    static constexpr index_type group = 2, element_bytes = 2, rows = Rows;
+    using sums = Vec;
+    struct weights {
+        std::uint16_t of[Vec::lanes][group];
+    };
+    struct activations {
+        std::uint16_t of[group];
+    };
+
+    static sums zero() { return Vec::broadcast(0); }
+    static weights load(const std::byte *p) { return int8_product<Vec, Rows>::template read<weights>(p); }
+    static activations broadcast(const std::byte *p) { return int8_product<Vec, Rows>::template read<activations>(p); }
+    static void add(sums &c, const activations &x, const weights &w) {
+        for (index_type l = 0; l < Vec::lanes; ++l)
+            for (index_type k = 0; k < group; ++k) c.v[l] += io::bfloat16_to_float(x.of[k]) * io::bfloat16_to_float(w.of[l][k]);
+    }
+    static void store(std::byte *to, const Vec *x, std::int32_t) {
+        for (index_type i = 0; i < channel_padding; ++i) {
+            const std::uint16_t upper = io::float_to_bfloat16(x[i / Vec::lanes].v[i % Vec::lanes]);
+            std::memcpy(to + i * element_bytes, &upper, sizeof upper);
+        }
+    }
+};
+
 } // namespace portable
 
 // Left rolled: unrolled loops over arrays compile for minutes.
@@ -85,6 +151,8 @@ inline constexpr std::string_view tier_name = "avx512_shape";
 inline constexpr index_type gemm_rows = 8;
 constexpr index_type gemm_panel(index_type columns) { return columns % 48 == 0 ? 48 : 32; }
 inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;
+using int8_product = portable::int8_product<vec, gemm_rows>;
+using bfloat16_product = portable::bfloat16_product<vec, gemm_rows>;
 #include "fastvit/kernels/tiers/bodies.inl"
 } // namespace avx512_shape
 
@@ -94,6 +162,8 @@ inline constexpr std::string_view tier_name = "neon_shape";
 inline constexpr index_type gemm_rows = 6;
 constexpr index_type gemm_panel(index_type) { return 16; }
 inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;
+using int8_product = portable::int8_product<vec, gemm_rows>;
+using bfloat16_product = portable::bfloat16_product<vec, gemm_rows>;
 #include "fastvit/kernels/tiers/bodies.inl"
 } // namespace neon_shape
 

@@ -28,12 +28,17 @@ FASTVIT_FUNCTION model model::from_bytes(std::span<const std::byte> bytes, std::
 
 FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &options) : graph_(options.graph) {
     try {
+        if (graph_ == fastvit::graph::train_time && options.precision != fastvit::precision::float32)
+            throw error(error_kind::invalid_argument,
+                        {.problem = "precision of the train-time graph, whose branches only float32 computes",
+                         .expected = "float32, or the folded graph",
+                         .found = std::string(to_string(options.precision))});
         loading::state_dict dict(source, options.prefix);
         fastvit::architecture net = loading::recognise(dict);
         loading::check_memory(dict, net);
         if (options.large_kernel_gelu) net.large_kernel_gelu = *options.large_kernel_gelu;
         spelling_ = dict.names().source();
-        auto made = std::make_shared<parts::network>(net, *select_isa(options.isa).kernels);
+        auto made = std::make_shared<parts::network>(net, *select_isa(options.isa).kernels, options.precision);
         loading::reader reader(dict);
         loading::for_each_read_part(
             reader, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, typename Part::weights &w) {
@@ -50,6 +55,8 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
 
 FASTVIT_FUNCTION const fastvit::architecture &model::architecture() const noexcept { return network_->net(); }
 FASTVIT_FUNCTION std::string_view model::isa() const noexcept { return network_->tier().name; }
+FASTVIT_FUNCTION fastvit::precision model::precision() const noexcept { return network_->precision(); }
+FASTVIT_FUNCTION std::span<const layer_precision> model::layers() const noexcept { return network_->layers(); }
 
 namespace parts {
 

@@ -6,6 +6,7 @@
 #include "fastvit/kernels/attention/contract.hpp"
 #include "fastvit/kernels/depthwise/contract.hpp"
 #include "fastvit/kernels/elementwise/contract.hpp"
+#include "fastvit/kernels/encoded/contract.hpp"
 #include "fastvit/kernels/gemm/contract.hpp"
 
 #include <string_view>
@@ -23,6 +24,10 @@ struct kernel_table {
     void (*sum)(const sum_args &);
     void (*layer_norm)(const layer_norm_args &);
     void (*attention)(const attention_args &);
+    encoded_kernels bfloat16, int8;
+
+    /// For a type below float32.
+    const encoded_kernels &encoded(precision type) const noexcept { return type == precision::int8 ? int8 : bfloat16; }
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -4,12 +4,16 @@
 
 #include "fastvit/kernels/table.hpp"
 #include "fastvit/platform/memory.hpp"
+#include "fastvit/precision.hpp"
 #include "fastvit/tensor.hpp"
 
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
@@ -59,14 +63,33 @@ class weight_memory {
     index_type left_ = 0;
 };
 
-/// Where weights are packed to: for the kernels of one tier, into memory of their own or a model's.
+/// Where weights are packed to: for the kernels of one tier, into memory of their own or a model's, and in which type.
 struct weight_target {
     weight_target(const kernel_table &kernels, weight_memory *shared = nullptr) // NOLINT(google-explicit-constructor)
         : tier(kernels), memory(shared) {}
     const kernel_table &tier;
     weight_memory *memory;
+    precision type = precision::float32;           ///< of matrices
+    std::vector<layer_precision> *notes = nullptr; ///< null, or where each matrix says what it became
+    std::string place;                             ///< the name of what is packed
 
     template <class T> buffer<T> take(index_type count) const { return memory ? memory->take<T>(count) : buffer<T>(count); }
+
+    weight_target in(std::string_view name) const {
+        weight_target inner = *this;
+        inner.place = place.empty() ? std::string(name) : place + "." + std::string(name);
+        return inner;
+    }
+    /// For what is computed in float32 whatever the model's precision: not worth a note.
+    weight_target in_float32() const {
+        weight_target exact = *this;
+        exact.type = precision::float32;
+        exact.notes = nullptr;
+        return exact;
+    }
+    void note(precision became, std::string_view reason) const {
+        if (notes) notes->push_back({place, became, reason});
+    }
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -71,7 +71,7 @@ class attention_block {
     }
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
-        : channels_(c.channels), ffn_(target, w.ffn, w.layer_scale_2) {
+        : channels_(c.channels), ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
         if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
         if (w.layer_scale_1) layer_scale_.emplace(*w.layer_scale_1);
@@ -80,11 +80,12 @@ class attention_block {
         const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
         const float *const weight = w.qkv.kernel.data();
         const float *const bias = w.qkv.bias.count() > 0 ? w.qkv.bias.data() : nullptr;
+        const auto factor = [&](index_type out) { return out < channels_ ? scale : 1.0F; };
         qkv_ = kernels::pack_gemm(
-            target, channels_, 3 * channels_,
-            [&](index_type in, index_type out) { return weight[out * channels_ + in] * (out < channels_ ? scale : 1.0F); },
-            [&](index_type out) { return bias ? bias[out] * (out < channels_ ? scale : 1.0F) : 0.0F; });
-        proj_ = pack_pointwise(target, w.proj.kernel, w.proj.bias);
+            target.in("token_mixer.qkv"), channels_, 3 * channels_,
+            [&](index_type in, index_type out) { return weight[out * channels_ + in]; },
+            [&](index_type out) { return bias ? bias[out] * factor(out) : 0.0F; }, factor);
+        proj_ = pack_pointwise(target.in("token_mixer.proj"), w.proj.kernel, w.proj.bias);
     }
 
     void run(const context &c, map_pair &maps) const {

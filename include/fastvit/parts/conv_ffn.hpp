@@ -5,6 +5,7 @@
 
 #include "fastvit/parts/archive.hpp"
 #include "fastvit/parts/channel_affine.hpp"
+#include "fastvit/reparam/balance.hpp"
 #include "fastvit/reparam/fold.hpp"
 
 #include <algorithm>
@@ -41,10 +42,17 @@ class conv_ffn {
                parts::multiply_adds(fc2(channels, hidden), size);
     }
 
-    conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale)
-        : fc1_(pack_pointwise(target, w.fc1.kernel, w.fc1.bias)), fc2_(pack_pointwise(target, w.fc2.kernel, w.fc2.bias)) {
-        const tensor<float> &kernel = w.folded ? w.folded->kernel : w.spatial.kernel;
-        spatial_ = convolution(target, spatial(kernel.dim(0)), kernel, w.folded ? w.folded->bias : tensor<float>());
+    conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale) {
+        if (w.folded && target.type == precision::int8) {
+            reparam::conv spatial = *w.folded, fc1 = w.fc1;
+            reparam::balance(spatial, fc1);
+            pack_spatial(target, spatial.kernel, spatial.bias);
+            fc1_ = pack_pointwise(target.in("fc1"), fc1.kernel, fc1.bias);
+        } else {
+            pack_spatial(target, w.folded ? w.folded->kernel : w.spatial.kernel, w.folded ? w.folded->bias : tensor<float>());
+            fc1_ = pack_pointwise(target.in("fc1"), w.fc1.kernel, w.fc1.bias);
+        }
+        fc2_ = pack_pointwise(target.in("fc2"), w.fc2.kernel, w.fc2.bias);
         if (!w.folded) norm_.emplace(w.spatial.bn);
         if (layer_scale) layer_scale_.emplace(*layer_scale);
     }
@@ -57,12 +65,16 @@ class conv_ffn {
         // Floats between the pixels of a tile before and after fc1.
         const index_type narrow = spread_channels(x.channels()), wide = spread_channels(fc1_.columns);
         const tiling tiles(x.size, tile_pixels_for(narrow + wide), c.workers);
-        const index_type narrow_floats = tiles.most_pixels() * narrow, floats = narrow_floats + tiles.most_pixels() * wide;
+        const index_type pixels_of_tile = tiles.most_pixels();
+        const operand_layout first(c, fc1_, pixels_of_tile), second(c, fc2_, pixels_of_tile);
+        const index_type narrow_floats = pixels_of_tile * narrow, hidden_floats = pixels_of_tile * wide,
+                         floats = narrow_floats + hidden_floats + std::max(first.floats, second.floats);
         float *const scratch = c.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {
             const tile t = tiles[i];
             const index_type pixels = t.pixels();
-            float *const mixed = scratch + worker * floats, *const hidden = mixed + narrow_floats;
+            float *const mixed = scratch + worker * floats, *const hidden = mixed + narrow_floats,
+                         *const operand = hidden + hidden_floats;
             c.kernels.depthwise(depthwise_over(spatial_.depthwise(), x, t, mixed, narrow, t.columns * narrow));
             if (norm_) run_affine(c, *norm_, mixed, narrow, pixels, x.channels());
 
@@ -70,24 +82,29 @@ class conv_ffn {
             float *to[kernels::gemm_max_pixels];
             run_pixels(mixed, narrow, pixels, a);
             run_pixels(hidden, wide, pixels, to);
-            c.kernels.gemm(gemm_over(fc1_, a, to, pixels, activation::gelu));
+            const bool late = encodes(fc2_);
+            run_matrix(c, fc1_, a, to, pixels, first, operand, {.after = late ? activation::none : activation::gelu});
 
             run_pixels(hidden, wide, pixels, a);
             tile_pixels(x, t, residual);
+            matrix_options options{.before = late ? activation::gelu : activation::none};
             if (layer_scale_) {
                 run_pixels(mixed, narrow, pixels, to);
-                c.kernels.gemm(gemm_over(fc2_, a, to, pixels));
+                run_matrix(c, fc2_, a, to, pixels, second, operand, options);
                 add_scaled(c, mixed, narrow, residual, t, out);
             } else {
                 tile_pixels(out, t, to);
-                kernels::gemm_args g = gemm_over(fc2_, a, to, pixels);
-                g.residual = residual;
-                c.kernels.gemm(g);
+                options.residual = residual;
+                run_matrix(c, fc2_, a, to, pixels, second, operand, options);
             }
         });
     }
 
   private:
+    void pack_spatial(const kernels::weight_target &target, const tensor<float> &kernel, const tensor<float> &bias) {
+        spatial_ = convolution(target, spatial(kernel.dim(0)), kernel, bias);
+    }
+
     static void run_affine(const context &c, const channel_affine &f, float *x, index_type stride, index_type pixels,
                            index_type channels) {
         c.kernels.affine({.x = x,

@@ -4,10 +4,7 @@
 
 #include "fastvit/base/regions.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
-#include "fastvit/reparam/layers.hpp"
-#include "fastvit/runtime/context.hpp"
-#include "fastvit/runtime/tiling.hpp"
+#include "fastvit/parts/pointwise.hpp"
 
 #include <algorithm>
 #include <variant>
@@ -15,25 +12,6 @@
 FASTVIT_STRICT_MATH_BEGIN
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
-
-using namespace runtime; // maps, tiles and the context are the vocabulary of every part
-using kernels::activation;
-
-/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
-inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
-                                             const tensor<float> &bias) {
-    const index_type in = kernel.dim(1);
-    const float *const w = kernel.data(), *const b = bias.data();
-    return kernels::pack_gemm(
-        target, in, kernel.dim(0), [&](index_type row, index_type column) { return w[column * in + row]; },
-        [&](index_type column) { return b[column]; });
-}
-
-/// The arguments of a whole packed matrix over `pixels` pixels.
-inline kernels::gemm_args gemm_over(const kernels::packed_matrix &w, const float *const *a, float *const *c, index_type pixels,
-                                    activation act = activation::none) {
-    return {.a = a, .pixels = pixels, .segment = w.rows, .matrix = w, .c = c, .column_end = w.columns, .act = act};
-}
 
 /// The arguments of a depthwise convolution for a tile of the output. The input's halo is at least kernel / 2.
 inline kernels::depthwise_args depthwise_over(const kernels::packed_depthwise &w, const map &in, const tile &t, float *out,
@@ -48,25 +26,6 @@ inline kernels::depthwise_args depthwise_over(const kernels::packed_depthwise &w
             .rows = t.rows,
             .columns = t.columns,
             .window = w};
-}
-
-/// A pointwise layer over a whole map, of the same or another layout.
-inline void run_pointwise(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
-                          activation act = activation::none, const map *residual = nullptr) {
-    const tiling tiles(out.size, tile_pixels_for(in.pixel_stride + out.pixel_stride), c.workers);
-    c.parallel(tiles.count(), [&](index_type i, int) {
-        const float *a[kernels::gemm_max_pixels], *r[kernels::gemm_max_pixels];
-        float *to[kernels::gemm_max_pixels];
-        const tile t = tiles[i];
-        tile_pixels(in, t, a);
-        tile_pixels(out, t, to);
-        kernels::gemm_args g = gemm_over(w, a, to, t.pixels(), act);
-        if (residual) {
-            tile_pixels(*residual, t, r);
-            g.residual = r;
-        }
-        c.kernels.gemm(g);
-    });
 }
 
 /// After a convolution of that shape.
@@ -96,7 +55,7 @@ class convolution {
                 [&](index_type o, index_type tap) { return k[o * taps + tap]; }, bias_of);
         else // rows in the order in which the window's pixels lie in memory: y, x, channel
             packed_ = kernels::pack_gemm(
-                target, taps * in, dims.out,
+                is_pointwise() ? target : target.in_float32(), taps * in, dims.out,
                 [&](index_type row, index_type o) { return k[(o * in + row % in) * taps + row / in]; }, bias_of);
     }
 
@@ -108,7 +67,7 @@ class convolution {
     /// pixels lie without padding (pixel_stride = channels).
     void run(const context &c, const map &in, const map &out, activation act = activation::none) const {
         if (dims_.depthwise) return run_depthwise(c, in, out);
-        if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, act);
+        if (is_pointwise()) return run_pointwise(c, matrix(), in, out, act);
         const tiling tiles(out.size, tile_pixels_for(out.pixel_stride + in.pixel_stride), c.workers);
         c.parallel(tiles.count(), [&](index_type i, int) {
             float *to[kernels::gemm_max_pixels];
@@ -132,6 +91,8 @@ class convolution {
     }
 
   private:
+    bool is_pointwise() const noexcept { return dims_.kernel == 1 && dims_.stride == 1; }
+
     void run_depthwise(const context &c, const map &in, const map &out) const {
         // The input rows that a band reads are about as many as stay in the second-level cache.
         const index_type rows =

@@ -74,7 +74,7 @@ class linear {
         const bool transposed = c.form == linear_form::transposed;
         const index_type in_step = transposed ? c.out : 1, out_step = transposed ? 1 : c.in;
         packed_ = kernels::pack_gemm(
-            target, c.in, c.out, [&](index_type i, index_type o) { return weight[i * in_step + o * out_step]; },
+            target.in_float32(), c.in, c.out, [&](index_type i, index_type o) { return weight[i * in_step + o * out_step]; },
             [&](index_type o) { return bias ? bias[o] : 0.0F; });
     }
 

@@ -18,24 +18,32 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
 class network {
   public:
-    network(const architecture &net, const kernels::kernel_table &tier) : net_(net), target_(tier, &memory_) {}
+    network(const architecture &net, const kernels::kernel_table &tier, fastvit::precision type)
+        : net_(net), target_(tier, &memory_) {
+        target_.type = type;
+        target_.notes = &layers_;
+    }
     network(const network &) = delete;
     network &operator=(const network &) = delete;
 
     /// Packs the next part, in the order of for_each_part().
     template <class Part> void add(const place &p, const typename Part::weights &w, const typename Part::config &c) {
+        const kernels::weight_target target = target_.in(p.name);
         if constexpr (std::is_same_v<Part, stem>)
-            stem_.emplace(target_, w, c);
+            stem_.emplace(target, w, c);
         else if constexpr (std::is_same_v<Part, head_conv>)
-            head_.emplace(target_, w, c);
+            head_.emplace(target, w, c);
         else if constexpr (std::is_same_v<Part, linear>)
-            linear_.emplace(target_, w, c);
+            linear_.emplace(target, w, c);
         else
-            backbone_.push_back({p.name, p.ends_stage, Part(target_, w, c)});
+            backbone_.push_back({p.name, p.ends_stage, Part(target, w, c)});
     }
 
     const architecture &net() const noexcept { return net_; }
     const kernels::kernel_table &tier() const noexcept { return target_.tier; }
+    fastvit::precision precision() const noexcept { return target_.type; }
+    /// The matrices that precision() is about, in the order in which they run.
+    const std::vector<layer_precision> &layers() const noexcept { return layers_; }
 
     /// `images`: of the extent `size`, its channels those of the architecture. Writes the outputs that `out` has memory for;
     /// their shapes are those of shapes_of().
@@ -141,6 +149,7 @@ class network {
     architecture net_;
     kernels::weight_memory memory_;
     kernels::weight_target target_;
+    std::vector<layer_precision> layers_;
     std::optional<stem> stem_;
     std::vector<backbone_part> backbone_;
     std::optional<head_conv> head_;

@@ -122,7 +122,7 @@ class pooling_block {
 
     pooling_block(const kernels::weight_target &target, const weights &w, const config &c)
         : mixer_(target, w.folded ? *w.folded : reparam::vector(static_cast<std::size_t>(c.channels), 1.0)),
-          ffn_(target, w.ffn, w.layer_scale_2) {
+          ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.norm) norm_.emplace(*w.norm);
         if (w.layer_scale_1) plus_.emplace(*w.layer_scale_1), minus_.emplace(*w.layer_scale_1, -1);
     }

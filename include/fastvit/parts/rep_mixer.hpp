@@ -116,7 +116,7 @@ class rep_mixer_block {
     }
 
     rep_mixer_block(const kernels::weight_target &target, const weights &w, const config &)
-        : mixer_(target, w.mixer), ffn_(target, w.ffn, w.layer_scale) {}
+        : mixer_(target, w.mixer), ffn_(target.in("mlp"), w.ffn, w.layer_scale) {}
 
     void run(const context &c, map_pair &maps) const {
         {

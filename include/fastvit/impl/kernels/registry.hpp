@@ -6,7 +6,12 @@
 #include "fastvit/kernels/registry.hpp"
 #include "fastvit/kernels/tiers/avx2.hpp"
 #include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/avx512_bf16.hpp"
+#include "fastvit/kernels/tiers/avx512_vnni.hpp"
+#include "fastvit/kernels/tiers/avx_vnni.hpp"
 #include "fastvit/kernels/tiers/neon.hpp"
+#include "fastvit/kernels/tiers/neon_bf16.hpp"
+#include "fastvit/kernels/tiers/neon_dotprod.hpp"
 #include "fastvit/kernels/tiers/scalar.hpp"
 
 #include <array>
@@ -18,9 +23,15 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 FASTVIT_FUNCTION std::span<const tier> tiers() {
     static const std::array list {
 #if defined(__x86_64__)
-        tier{avx512::table.name, avx512::supported(), &avx512::table}, tier{avx2::table.name, avx2::supported(), &avx2::table},
+        tier{avx512_bf16::table.name, avx512_bf16::supported(), &avx512_bf16::table},
+            tier{avx512_vnni::table.name, avx512_vnni::supported(), &avx512_vnni::table},
+            tier{avx512::table.name, avx512::supported(), &avx512::table},
+            tier{avx_vnni::table.name, avx_vnni::supported(), &avx_vnni::table},
+            tier{avx2::table.name, avx2::supported(), &avx2::table},
 #elif defined(__aarch64__)
-        tier{neon::table.name, neon::supported(), &neon::table},
+        tier{neon_bf16::table.name, neon_bf16::supported(), &neon_bf16::table},
+            tier{neon_dotprod::table.name, neon_dotprod::supported(), &neon_dotprod::table},
+            tier{neon::table.name, neon::supported(), &neon::table},
 #endif
             tier{scalar::table.name, scalar::supported(), &scalar::table},
     };

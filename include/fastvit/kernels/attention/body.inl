@@ -51,16 +51,6 @@ inline void softmax_step(float *const *scores, index_type queries, index_type co
         fma(vec::load(state.total + i), vec::load(state.rescale + i), vec::load(state.added + i)).store(state.total + i);
 }
 
-/// Lane i of register j becomes lane j of register i: log2(lanes) rounds of a perfect shuffle of the rows.
-FASTVIT_ALWAYS_INLINE void transpose(vec (&m)[vec::lanes]) {
-    constexpr index_type half = vec::lanes / 2;
-    FASTVIT_UNROLL for (index_type round = 1; round < vec::lanes; round *= 2) {
-        vec shuffled[vec::lanes];
-        FASTVIT_UNROLL for (index_type i = 0; i < half; ++i) interleave(m[i], m[i + half], shuffled[2 * i], shuffled[2 * i + 1]);
-        FASTVIT_UNROLL for (index_type i = 0; i < vec::lanes; ++i) m[i] = shuffled[i];
-    }
-}
-
 inline void attention(const attention_args &t) {
     FASTVIT_ASSERT(t.q && t.k && t.v && t.out && t.scratch && t.tokens >= 1);
     const index_type padded = padded_channels(t.tokens);

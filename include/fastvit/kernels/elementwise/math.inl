@@ -29,6 +29,23 @@ template <int Count> FASTVIT_ALWAYS_INLINE void gelu(float *const (&x)[Count]) {
         .store(x[i]);
 }
 
+/// As gelu(), but within 2.5e-4 * max(1, |x|), for values that are rounded to 8 bits next: the polynomial has degree 3. Fitted by
+/// tools/fit_math.py, so that the error is within 8e-4 * |x| near 0 too: all values of a pixel may be small.
+template <int Count> FASTVIT_ALWAYS_INLINE void rough_gelu(vec (&x)[Count]) {
+    constexpr float limit = 6.18251419F;
+    constexpr float q[] = {-4.980292637e-03F, -3.903033212e-02F, 8.848656714e-02F, 9.168197513e-01F};
+    vec minus_a[Count], root[Count];
+    FASTVIT_UNROLL for (int i = 0; i < Count; ++i) {
+        minus_a[i] = max(vec::broadcast(-limit), negative_absolute(x[i]));
+        root[i] = fma(minus_a[i], vec::broadcast(q[0]), vec::broadcast(q[1]));
+    }
+    FASTVIT_UNROLL for (int k = 2; k < 4; ++k) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
+        fma(root[i], minus_a[i], vec::broadcast(q[k]));
+    FASTVIT_UNROLL for (int power = 2; power <= 8; power *= 2) FASTVIT_UNROLL for (int i = 0; i < Count; ++i) root[i] =
+        root[i] * root[i];
+    FASTVIT_UNROLL for (int i = 0; i < Count; ++i) x[i] = fma(minus_a[i], root[i], max(vec::broadcast(0.0F), x[i]));
+}
+
 /// 2^f for |f| <= 1/2, the polynomial of degree 6 with the smallest relative error, 8e-8 with rounding (tools/fit_math.py).
 inline vec exp2_of_fraction(vec f) {
     constexpr float p[] = {1.534569601e-04F, 1.340006362e-03F, 9.618490003e-03F, 5.550328270e-02F,
@@ -81,4 +98,14 @@ inline float max_of_lanes(vec x) {
     float most = lane[0];
     for (const float l : lane) most = most < l ? l : most; // std::max belongs to the flags of the unit
     return most;
+}
+
+/// Lane i of register j becomes lane j of register i: log2(lanes) rounds of a perfect shuffle of the rows.
+FASTVIT_ALWAYS_INLINE void transpose(vec (&m)[vec::lanes]) {
+    constexpr index_type half = vec::lanes / 2;
+    FASTVIT_UNROLL for (index_type round = 1; round < vec::lanes; round *= 2) {
+        vec shuffled[vec::lanes];
+        FASTVIT_UNROLL for (index_type i = 0; i < half; ++i) interleave(m[i], m[i + half], shuffled[2 * i], shuffled[2 * i + 1]);
+        FASTVIT_UNROLL for (index_type i = 0; i < vec::lanes; ++i) m[i] = shuffled[i];
+    }
 }

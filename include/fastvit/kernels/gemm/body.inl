@@ -45,19 +45,18 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index
 }
 
 template <int Pixels, int Vectors>
-FASTVIT_ALWAYS_INLINE void gemm_activate_pixels(const gemm_args &g, index_type pixel, index_type column) {
-    float *c[Pixels * Vectors];
-    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) c[i * Vectors + j] =
-        g.c[pixel + i] + column + j * vec::lanes;
-    activate(g.act, c);
+FASTVIT_ALWAYS_INLINE void activate_pixels(activation act, float *const *c, index_type column) {
+    float *values[Pixels * Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) values[i * Vectors + j] =
+        c[i] + column + j * vec::lanes;
+    activate(act, values);
 }
 
 /// The activation of a panel that gemm_tile stored, read back from the first-level cache: unrolled inside each tile shape, GELU
 /// would be most of the code of this file. Three pixels at a time: with AVX2 six registers, as many as gelu() has room for.
-template <int Vectors> void gemm_activate(const gemm_args &g, index_type column) {
-    index_type pixel = 0;
-    for (; pixel + 3 <= g.pixels; pixel += 3) gemm_activate_pixels<3, Vectors>(g, pixel, column);
-    for (; pixel < g.pixels; ++pixel) gemm_activate_pixels<1, Vectors>(g, pixel, column);
+template <int Vectors> void activate_panel(activation act, float *const *c, index_type pixels, index_type column) {
+    for (; pixels >= 3; pixels -= 3, c += 3) activate_pixels<3, Vectors>(act, c, column);
+    for (; pixels > 0; --pixels, ++c) activate_pixels<1, Vectors>(act, c, column);
 }
 
 /// The tile of `rows` <= Rows rows: one instantiation for each.
@@ -84,7 +83,7 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column,
         ahead += g.segment / 4 * channel_padding;
         if (ahead >= panel + 2 * panel_floats) ahead = panel;
     }
-    if (g.act != activation::none) gemm_activate<Vectors>(g, column);
+    if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
 }
 
 /// The panel of `vectors` <= Vectors registers. Columns are padded, so a panel narrower than the others ends where a multiple of
@@ -103,7 +102,7 @@ inline void gemm(const gemm_args &g) {
     constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
     const packed_matrix_view &m = g.matrix;
     const index_type panel = m.format.panel;
-    FASTVIT_ASSERT(m.weights && m.bias && m.format.type == element_type::float32 && m.format.group == 1);
+    FASTVIT_ASSERT(m.weights && m.bias && m.format.type == precision::float32 && m.format.group == 1);
     FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
     FASTVIT_ASSERT((g.pixels == 0 || (g.a && g.c)) && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
     FASTVIT_ASSERT(g.segments >= 1 && g.segments * g.segment == m.rows);

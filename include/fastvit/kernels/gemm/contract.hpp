@@ -3,20 +3,22 @@
 #pragma once
 
 #include "fastvit/kernels/channels.hpp"
+#include "fastvit/precision.hpp"
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
-/// What a packed weight is stored as.
-enum class element_type : unsigned char { float32 };
-
-constexpr index_type size_of(element_type) noexcept { return sizeof(float); }
+/// Bytes of a packed weight.
+constexpr index_type size_of(precision type) noexcept {
+    return type == precision::float32 ? 4 : type == precision::bfloat16 ? 2 : 1;
+}
 
 /// How a tier wants the weights of a matrix.
 struct matrix_format {
-    element_type type = element_type::float32;
+    precision type = precision::float32;
     index_type group = 1; ///< rows whose weights lie side by side: those that one instruction multiplies and adds up
     index_type panel = 0; ///< columns
 };
@@ -38,6 +40,9 @@ struct packed_matrix_view {
     index_type columns = 0; ///< padded
     const std::byte *weights = nullptr;
     const float *bias = nullptr; ///< one per padded column
+    /// int8: a weight is scale[column] * its byte, in [-127, 127]; sums[column] is the sum of a column's bytes.
+    const float *scale = nullptr;
+    const std::int32_t *sums = nullptr;
 
     index_type padded_rows() const noexcept { return (rows + format.group - 1) / format.group * format.group; }
     index_type bytes() const noexcept { return padded_rows() * columns * size_of(format.type); }

@@ -69,6 +69,18 @@ inline vec exp2_of_integer(vec a) {
     const __m512i exponent = _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, a.v), _mm512_set1_epi32(127));
     return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(all, exponent, 23))};
 }
+inline vec load_bfloat16(const std::byte *p) {
+    const __m512i bits = _mm512_maskz_cvtepu16_epi32(all, _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p)));
+    return {_mm512_castsi512_ps(_mm512_maskz_slli_epi32(all, bits, 16))};
+}
+inline vec round_to_bfloat16(vec a) {
+    const __m512i bits = _mm512_castps_si512(a.v);
+    const __m512i odd = _mm512_maskz_and_epi32(all, _mm512_maskz_srli_epi32(all, bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    const __m512i value = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
+    return {_mm512_castsi512_ps(_mm512_maskz_and_epi32(all, value, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+}
 inline void interleave(vec a, vec b, vec &first, vec &second) {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
@@ -76,6 +88,41 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
     second.v = _mm512_permutex2var_ps(a.v, high, b.v);
 }
 
+/// As in AVX2. 8 x 2 accumulators leave room for 3 weights' worth of temporaries.
+struct int8_product {
+    static constexpr precision type = precision::int8;
+    static constexpr index_type group = 4, element_bytes = 1, rows = 8;
+    using sums = __m512i;
+    using weights = __m512i;
+
+    static sums zero() { return _mm512_setzero_si512(); }
+    static weights load(const std::byte *p) { return _mm512_loadu_si512(p); }
+    static weights broadcast(const std::byte *p) { return _mm512_set1_epi32(load_int32(p)); }
+    static void add(sums &c, weights x, weights w) {
+        const __m512i ones = _mm512_set1_epi16(1);
+#if defined(__clang__)
+        c = _mm512_add_epi32(c, _mm512_madd_epi16(_mm512_maddubs_epi16(x, w), ones));
+        __asm__("" : "+v"(c));
+#else // see avx2.hpp
+        __m512i products;
+        __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
+                : "+v"(c), "=&v"(products)
+                : "v"(x), "v"(w), "v"(ones));
+#endif
+    }
+    static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {
+        const __m512i sum = _mm512_loadu_si512(column_sums);
+        const __m512i exact = _mm512_sub_epi32(c, _mm512_maskz_mullo_epi32(all, sum, _mm512_set1_epi32(zero)));
+        return {_mm512_maskz_cvtepi32_ps(all, exact)};
+    }
+    static void store(std::byte *to, const vec *x, std::int32_t zero) {
+        const __m512i value = _mm512_add_epi32(_mm512_maskz_cvtps_epi32(all, x[0].v), _mm512_set1_epi32(zero));
+        const __m512i held = _mm512_maskz_max_epi32(all, value, _mm512_setzero_si512());
+        _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_maskz_cvtusepi32_epi8(all, held));
+    }
+};
+
+#include "fastvit/kernels/encoded/bfloat16_as_float32.inl"
 #include "fastvit/kernels/tiers/bodies.inl"
 
 FASTVIT_TARGET_END

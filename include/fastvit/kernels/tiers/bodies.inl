@@ -8,6 +8,7 @@
 #include "fastvit/kernels/depthwise/body.inl"
 #include "fastvit/kernels/elementwise/body.inl"
 #include "fastvit/kernels/attention/body.inl"
+#include "fastvit/kernels/encoded/body.inl"
 // clang-format on
 
 inline constexpr kernel_table table{
@@ -20,4 +21,6 @@ inline constexpr kernel_table table{
     .sum = sum,
     .layer_norm = layer_norm,
     .attention = attention,
+    .bfloat16 = encoded_in<bfloat16_product>,
+    .int8 = encoded_in<int8_product>,
 };

@@ -64,11 +64,48 @@ inline vec exp2_of_integer(vec a) {
     const int32x4_t exponent = vaddq_s32(vcvtq_s32_f32(a.v), vdupq_n_s32(127));
     return {vreinterpretq_f32_s32(vshlq_n_s32(exponent, 23))};
 }
+inline vec load_bfloat16(const std::byte *p) {
+    return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const std::uint16_t *>(p)), 16))};
+}
+inline vec round_to_bfloat16(vec a) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(a.v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t is_number = vceqq_f32(a.v, a.v), quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
+    return {vreinterpretq_f32_u32(vandq_u32(vbslq_u32(is_number, rounded, quiet), vdupq_n_u32(0xffff0000u)))};
+}
 inline void interleave(vec a, vec b, vec &first, vec &second) {
     first.v = vzip1q_f32(a.v, b.v);
     second.v = vzip2q_f32(a.v, b.v);
 }
 
+/// 7 bits times 8 bits: the sum of two products fits 16 bits.
+struct int8_product {
+    static constexpr precision type = precision::int8;
+    static constexpr index_type group = 4, element_bytes = 1, rows = 5;
+    using sums = int32x4_t;
+    using weights = int8x16_t;
+
+    static sums zero() { return vdupq_n_s32(0); }
+    static weights load(const std::byte *p) { return vld1q_s8(reinterpret_cast<const std::int8_t *>(p)); }
+    static weights broadcast(const std::byte *p) { return vreinterpretq_s8_s32(vdupq_n_s32(load_int32(p))); }
+    static void add(sums &c, weights x, weights w) {
+        const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w)), high = vmull_high_s8(x, w);
+        c = vpadalq_s16(c, vpaddq_s16(low, high));
+    }
+    static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {
+        return {vcvtq_f32_s32(vmlsq_n_s32(c, vld1q_s32(column_sums), zero))};
+    }
+    static void store(std::byte *to, const vec *x, std::int32_t zero) {
+        const int32x4_t z = vdupq_n_s32(zero);
+        int16x4_t words[4];
+        for (int i = 0; i < 4; ++i) words[i] = vqmovn_s32(vqaddq_s32(vcvtnq_s32_f32(x[i].v), z));
+        const uint8x8_t first = vqmovun_s16(vcombine_s16(words[0], words[1])),
+                        second = vqmovun_s16(vcombine_s16(words[2], words[3]));
+        vst1q_u8(reinterpret_cast<std::uint8_t *>(to), vcombine_u8(first, second));
+    }
+};
+
+#include "fastvit/kernels/encoded/bfloat16_as_float32.inl"
 #include "fastvit/kernels/tiers/bodies.inl"
 
 FASTVIT_KERNELS_END

@@ -17,7 +17,21 @@
 //     negative_absolute(a)     -|a|
 //     round_to_even(a)         the nearest integer, halves to even
 //     exp2_of_integer(a)       2^a for integral a in [-126, 127]
+//     load_bfloat16(p)         from 16 bits
+//     round_to_bfloat16(a)     to nearest, ties to even; a NaN, which that might make an infinity, becomes a quiet one
 //     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
+//
+// and, for products below float32, int8_product and bfloat16_product:
+//
+//     type, group              of the matrices that it multiplies
+//     element_bytes            of an encoded activation
+//     rows                     pixels of a tile
+//     sums, weights            registers of accumulators; of `group` weights of each of vec::lanes columns
+//     zero()  load(p)          of those; any alignment
+//     broadcast(p)             `group` encoded activations, for every column
+//     add(c, x, w)             c += the products of the group
+//     to_float(c, zero, sums)  int8 only: c - zero * sums
+//     store(p, x, zero)        encodes channel_padding values, already scaled
 //
 // A sum of a product is written as fma(): the compiler forms none by itself, so that the bits do not depend on its flags.
 #pragma once
@@ -27,6 +41,8 @@
 #include "fastvit/kernels/table.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #if defined(__has_feature)
@@ -48,3 +64,14 @@
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
 // Reads memory again instead of keeping the value in a register that others need more.
 #define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
+
+/// Four bytes of any alignment.
+FASTVIT_ALWAYS_INLINE std::int32_t load_int32(const std::byte *p) {
+    std::int32_t value;
+    __builtin_memcpy(&value, p, sizeof value);
+    return value;
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -3,6 +3,7 @@
 // x86-64) or, where there are none, plain scalar code.
 #pragma once
 
+#include "fastvit/base/float16.hpp"
 #include "fastvit/kernels/tiers/prelude.hpp"
 
 #include <cstdint>
@@ -77,11 +78,66 @@ inline vec exp2_of_integer(vec a) {
     __builtin_memcpy(&r.v, &bits, sizeof r.v);
     return r;
 }
+inline vec load_bfloat16(const std::byte *p) {
+    std::uint16_t upper[vec::lanes];
+    __builtin_memcpy(upper, p, sizeof upper);
+    vec r;
+    for (index_type l = 0; l < vec::lanes; ++l) r.v[l] = io::bfloat16_to_float(upper[l]);
+    return r;
+}
+inline vec round_to_bfloat16(vec a) {
+    for (index_type l = 0; l < vec::lanes; ++l) a.v[l] = io::bfloat16_to_float(io::float_to_bfloat16(a.v[l]));
+    return a;
+}
 inline void interleave(vec a, vec b, vec &first, vec &second) {
     first.v = vec::floats{a.v[0], b.v[0], a.v[1], b.v[1]};
     second.v = vec::floats{a.v[2], b.v[2], a.v[3], b.v[3]};
 }
 
+/// The definition of int8 products, which all tiers follow to the last bit.
+struct int8_product {
+    static constexpr precision type = precision::int8;
+    static constexpr index_type group = 4, element_bytes = 1, rows = 2;
+    struct sums {
+        std::int32_t of[vec::lanes];
+    };
+    struct weights {
+        std::int8_t of[vec::lanes][group];
+    };
+    struct activations {
+        std::uint8_t of[group];
+    };
+
+    static sums zero() { return {}; }
+    static weights load(const std::byte *p) {
+        weights w;
+        __builtin_memcpy(&w, p, sizeof w);
+        return w;
+    }
+    static activations broadcast(const std::byte *p) {
+        activations x;
+        __builtin_memcpy(&x, p, sizeof x);
+        return x;
+    }
+    static void add(sums &c, activations x, weights w) {
+        for (index_type l = 0; l < vec::lanes; ++l)
+            for (index_type k = 0; k < group; ++k) c.of[l] += x.of[k] * w.of[l][k];
+    }
+    static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {
+        vec value;
+        for (index_type l = 0; l < vec::lanes; ++l) value.v[l] = static_cast<float>(c.of[l] - zero * column_sums[l]);
+        return value;
+    }
+    static void store(std::byte *to, const vec *x, std::int32_t zero) {
+        for (index_type i = 0; i < channel_padding; ++i) {
+            // In [0, 127], unless a value was not finite.
+            const float value = round_to_even(x[i / vec::lanes]).v[i % vec::lanes] + static_cast<float>(zero);
+            to[i] = static_cast<std::byte>(value >= 0 && value <= 255 ? static_cast<int>(value) : 0);
+        }
+    }
+};
+
+#include "fastvit/kernels/encoded/bfloat16_as_float32.inl"
 #include "fastvit/kernels/tiers/bodies.inl"
 
 FASTVIT_KERNELS_END

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+// Matrix products below float32. Contracts: encode_args, encoded_gemm_args. `Product` is a tier's int8_product or
+// bfloat16_product: see tiers/prelude.hpp. A tier that shares all else with another includes this file again in its own
+// namespace, so no function here takes a register: it would be ambiguous with the other's.
+
+/// Registers of a cell, the unit that encode() writes.
+inline constexpr int cell_registers = static_cast<int>(channel_padding / vec::lanes);
+
+/// Cells of a pixel: activation, scale, and to memory.
+template <class Product, activation Act, int Cells>
+FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float inverse, std::int32_t zero) {
+    vec values[Cells * cell_registers];
+    FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] = vec::load(x + i * vec::lanes);
+    if constexpr (Act == activation::gelu) rough_gelu(values);
+    if constexpr (Product::type == precision::int8) {
+        FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] = values[i] * vec::broadcast(inverse);
+    }
+    FASTVIT_UNROLL for (int i = 0; i < Cells; ++i)
+        Product::store(out + i * channel_padding * Product::element_bytes, values + i * cell_registers, zero);
+}
+
+template <class Product, activation Act>
+void encode_pixel(const float *x, index_type channels, std::byte *out, float inverse = 1, std::int32_t zero = 0) {
+    constexpr int cells = vec::lanes < 8 ? 2 : 4; // 4 or 8 registers, which hide each other's chains of multiply-adds
+    index_type c = 0;
+    for (; c + cells * channel_padding <= channels; c += cells * channel_padding)
+        encode_cells<Product, Act, cells>(x + c, out + c * Product::element_bytes, inverse, zero);
+    for (; c < channels; c += channel_padding)
+        encode_cells<Product, Act, 1>(x + c, out + c * Product::element_bytes, inverse, zero);
+}
+
+/// Of vec::lanes pixels.
+struct encoding {
+    float inverse[vec::lanes]; ///< what values are multiplied with
+    float scale[vec::lanes], zero[vec::lanes];
+};
+
+/// The ranges of `count` <= vec::lanes pixels.
+inline void find_ranges(const encode_args &e, index_type first, index_type count, encoding &ranges) {
+    vec low[vec::lanes], high[vec::lanes], bad[vec::lanes];
+    for (index_type i = 0; i < vec::lanes; ++i) {
+        const float *const x = e.x[first + std::min(i, count - 1)];
+        low[i] = high[i] = bad[i] = vec::broadcast(0.0F);
+        for (index_type c = 0; c < e.channels; c += vec::lanes) {
+            const vec value = vec::load(x + c);
+            low[i] = min(low[i], value);
+            high[i] = max(high[i], value);
+            bad[i] = fma(value, vec::broadcast(0.0F), bad[i]); // NaN from the first value that is not finite
+        }
+    }
+    // Lane i is pixel i now.
+    transpose(low), transpose(high), transpose(bad);
+    vec ends[2] = {low[0], high[0]};
+    for (index_type i = 1; i < vec::lanes; ++i) {
+        ends[0] = min(ends[0], low[i]);
+        ends[1] = max(ends[1], high[i]);
+        bad[0] = bad[0] + bad[i];
+    }
+    if (e.act == activation::gelu) {
+        // GELU falls to its minimum at -0.7518 and rises from there.
+        ends[0] = max(vec::broadcast(-0.7518F), ends[0]);
+        rough_gelu(ends);
+    }
+    // A pixel of zeros needs some range; below 1e-30 all else is zero too.
+    const vec range = max(vec::broadcast(1e-30F), ends[1] - ends[0]), inverse = vec::broadcast(126.0F) / range;
+    inverse.store(ranges.inverse);
+    fma(range, vec::broadcast(1.0F / 126), bad[0]).store(ranges.scale);
+    (vec::broadcast(0.0F) - round_to_even(ends[0] * inverse)).store(ranges.zero);
+}
+
+template <class Product, activation Act> void encode_as(const encode_args &e) {
+    if constexpr (Product::type == precision::bfloat16) {
+        for (index_type p = 0; p < e.pixels; ++p) encode_pixel<Product, Act>(e.x[p], e.channels, e.out + p * e.out_pixel);
+    } else {
+        for (index_type first = 0; first < e.pixels; first += vec::lanes) {
+            const index_type count = std::min(vec::lanes, e.pixels - first);
+            encoding pixels;
+            find_ranges(e, first, count, pixels);
+            for (index_type i = 0; i < count; ++i) {
+                // In [0, 126], unless a value was not finite.
+                const float z = pixels.zero[i];
+                const auto zero = static_cast<std::int32_t>(z >= 0 && z <= 126 ? z : 0);
+                e.ranges[first + i] = {pixels.scale[i], zero};
+                encode_pixel<Product, Act>(e.x[first + i], e.channels, e.out + (first + i) * e.out_pixel, pixels.inverse[i],
+                                           zero);
+            }
+        }
+    }
+}
+
+template <class Product> void encode(const encode_args &e) {
+    FASTVIT_ASSERT((e.pixels == 0 || (e.x && e.out)) && e.pixels >= 0 && e.channels % channel_padding == 0);
+    FASTVIT_ASSERT(e.out_pixel >= e.channels * Product::element_bytes);
+    FASTVIT_ASSERT(Product::type == precision::bfloat16 || e.pixels == 0 || e.ranges);
+    FASTVIT_ASSERT(e.act == activation::none || e.act == activation::gelu);
+    if (e.act == activation::gelu)
+        encode_as<Product, activation::gelu>(e);
+    else
+        encode_as<Product, activation::none>(e);
+}
+
+/// Sums with their scales and bias, in float32.
+template <class Product>
+FASTVIT_ALWAYS_INLINE vec finished(typename Product::sums acc, const encoded_gemm_args &g, index_type pixel, index_type column) {
+    const vec bias = vec::load(g.matrix.bias + column);
+    if constexpr (Product::type == precision::int8) {
+        const pixel_range &r = g.ranges[pixel];
+        const vec sum = Product::to_float(acc, r.zero, g.matrix.sums + column);
+        return fma(sum * vec::broadcast(r.scale), vec::load(g.matrix.scale + column), bias);
+    } else {
+        return vec{acc} + bias;
+    }
+}
+
+/// Product::rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed again
+/// and goes nowhere: one instantiation, where gemm_tile() has one for each number of rows, and a pixel that is computed twice
+/// costs little here.
+template <class Product, int Vectors>
+FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
+                                        const std::byte *ahead) {
+    constexpr int rows = static_cast<int>(Product::rows);
+    constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
+    constexpr index_type operand_bytes = Product::group * Product::element_bytes;
+    const packed_matrix_view &m = g.matrix;
+    const index_type last = g.pixels - 1 - pixel;
+    const std::byte *a[rows];
+    typename Product::sums acc[rows][Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+        a[i] = g.a + (pixel + std::min<index_type>(i, last)) * g.a_pixel;
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = Product::zero();
+    }
+    const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
+        typename Product::weights w[Vectors];
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
+            Product::load(panel + more * step_bytes + j * (step_bytes / Vectors));
+        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+            const auto x = Product::broadcast(a[i] + more * operand_bytes);
+            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add(acc[i][j], x, w[j]);
+        }
+    };
+    index_type left = (m.rows + Product::group - 1) / Product::group;
+    for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += 64) {
+        __builtin_prefetch(ahead, 0, 2);
+        step(0), step(1), step(2), step(3);
+        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += 4 * operand_bytes;
+    }
+    for (; left > 0; --left, panel += step_bytes) {
+        step(0);
+        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += operand_bytes;
+    }
+    float nowhere[Vectors * vec::lanes];
+    vec value[rows][Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] =
+        finished<Product>(acc[i][j], g, pixel + std::min<index_type>(i, last), column + j * vec::lanes);
+    if (g.residual) {
+        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+            const float *const r = g.residual[pixel + std::min<index_type>(i, last)] + column;
+            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] = value[i][j] + vec::load(r + j * vec::lanes);
+        }
+    }
+    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+        float *const c = i <= last ? g.c[pixel + i] + column : nowhere;
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j].store(c + j * vec::lanes);
+    }
+}
+
+/// A panel for all pixels; see gemm_panel_of().
+template <class Product, int Vectors>
+void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
+    const index_type panel_bytes = g.matrix.padded_rows() * Vectors * vec::lanes * size_of(Product::type);
+    const std::byte *ahead = panel + panel_bytes;
+    for (index_type pixel = 0; pixel < g.pixels; pixel += Product::rows) {
+        encoded_tile<Product, Vectors>(g, pixel, column, panel, ahead);
+        ahead += g.matrix.rows / (4 * Product::group) * 64;
+        if (ahead >= panel + 2 * panel_bytes) ahead = panel;
+    }
+    if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
+}
+
+template <class Product, int Vectors>
+void encoded_vectors_of(const encoded_gemm_args &g, index_type vectors, index_type column, const std::byte *panel) {
+    if constexpr (Vectors > cell_registers) {
+        if (vectors < Vectors) return encoded_vectors_of<Product, Vectors - cell_registers>(g, vectors, column, panel);
+    }
+    encoded_panel_of<Product, Vectors>(g, column, panel);
+}
+
+template <class Product> constexpr matrix_format encoded_format(index_type columns) {
+    return {.type = Product::type, .group = Product::group, .panel = gemm_panel(columns)};
+}
+
+template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
+    constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
+    const packed_matrix_view &m = g.matrix;
+    const index_type panel = m.format.panel;
+    FASTVIT_ASSERT(m.weights && m.bias && m.format.type == Product::type && m.format.group == Product::group);
+    FASTVIT_ASSERT(Product::type == precision::bfloat16 || (m.scale && m.sums && m.rows <= int8_max_rows));
+    FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
+    FASTVIT_ASSERT((g.pixels == 0 || (g.a && g.c)) && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
+    FASTVIT_ASSERT(g.a_pixel >= m.padded_rows() * Product::element_bytes && (!g.residual || g.act == activation::none));
+    for (index_type column = 0; column < m.columns; column += panel) {
+        const index_type width = std::min(panel, m.columns - column);
+        encoded_vectors_of<Product, widest>(g, width / vec::lanes, column, m.weights + m.at(0, column));
+    }
+}
+
+template <class Product>
+inline constexpr encoded_kernels encoded_in{.format = encoded_format<Product>,
+                                            .element_bytes = Product::element_bytes,
+                                            .encode = encode<Product>,
+                                            .gemm = encoded_gemm<Product>};

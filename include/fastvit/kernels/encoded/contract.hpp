@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// Matrix products below float32. Activations are encoded first, pixel by pixel, in the type that the product multiplies; its sums
+// are float32 again.
+#pragma once
+
+#include "fastvit/kernels/channels.hpp"
+#include "fastvit/kernels/gemm/contract.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
+
+/// What the bytes of a pixel mean: x = scale * (byte - zero), byte and zero in [0, 127].
+struct pixel_range {
+    float scale;
+    std::int32_t zero;
+};
+
+/// Encodes pixels as the left operand of a product.
+///
+/// int8: each pixel has a range of its own, from the smallest to the largest of its values and 0 (after GELU, the smallest counts
+/// as GELU's minimum, -0.17, where any x is below -0.7518). x becomes
+/// round(x * 126 / (largest - smallest)) + zero, with zero = -round(smallest * 126 / (largest - smallest)). A pixel with a value
+/// that is not finite gets the scale NaN.
+///
+/// 7 bits, because the instructions of AVX2 and NEON add up two products in 16: 2 * 127 * 127 fits, 2 * 255 * 127 does not. The
+/// eighth bit would cost them a third of their speed, and is worth little: the cosine between the embeddings in int8 and float32
+/// goes from 0.99919 to 0.99906 for a seeded MA36, from 0.99981 to 0.99974 for S12. 126 steps, so that both roundings together
+/// stay within 7 bits.
+///
+/// bfloat16: each value is rounded to nearest, ties to even.
+struct encode_args {
+    const float *const *x; ///< first channel of each pixel
+    index_type pixels;
+    index_type channels;               ///< padded
+    activation act = activation::none; ///< none or gelu, first; within 2.5e-4 * max(1, |x|), less than these types resolve
+    std::byte *out;                    ///< encoded_kernels::element_bytes for each channel
+    index_type out_pixel;              ///< bytes between pixels
+    pixel_range *ranges = nullptr;     ///< of each pixel; int8 only
+};
+
+/// C[p][n] = act(bias[n] + sum over k of A[p][k] * W[k][n]), or, without an activation, bias[n] + the sum + residual[p][n].
+///
+/// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: the same bits in every tier whose
+/// fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two products.
+struct encoded_gemm_args {
+    const std::byte *a; ///< the first pixel, as encode() left it
+    index_type a_pixel; ///< bytes between pixels
+    const pixel_range *ranges = nullptr;
+    index_type pixels;                      ///< at most gemm_max_pixels
+    packed_matrix_view matrix;              ///< packed for the tier whose kernel this is
+    float *const *c;                        ///< first channel of each output pixel
+    const float *const *residual = nullptr; ///< as in gemm_args
+    activation act = activation::none;
+};
+
+/// The most rows of an int8 matrix: 127 * 127 * 131072 fits the sums' 32 bits.
+inline constexpr index_type int8_max_rows = 131072;
+
+/// How a tier computes in one of these types.
+struct encoded_kernels {
+    matrix_format (*format)(index_type columns); ///< how to pack a matrix of that many (padded) columns
+    index_type element_bytes;                    ///< of an encoded activation
+    void (*encode)(const encode_args &);
+    void (*gemm)(const encoded_gemm_args &);
+};
+
+}}} // namespace fastvit::FASTVIT_ABI::kernels

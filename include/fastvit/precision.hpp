@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// What the dense layers of a model compute in.
+#pragma once
+
+#include "fastvit/base/config.hpp"
+
+#include <array>
+#include <string>
+#include <string_view>
+
+namespace fastvit { inline namespace FASTVIT_ABI {
+
+/// What the matrix products of a network (ConvFFN, attention's linear layers, the 1 x 1 of the patch embedding) compute in. All
+/// else is float32: depthwise convolutions, normalisations, softmax, the residual stream, the stem, squeeze and excite, and the
+/// classifier, which are a small part of the time.
+enum class precision : unsigned char {
+    float32,  ///< as the official implementation
+    bfloat16, ///< weights and activations rounded to 8 significant bits; sums in float32
+    int8,     ///< weights of 8 bits with a scale for each output channel, activations of 7 bits with a range for each pixel
+};
+
+/// All of them, the most exact first.
+inline constexpr std::array precisions{precision::float32, precision::bfloat16, precision::int8};
+
+/// "float32", "bfloat16", "int8".
+constexpr std::string_view to_string(precision p) noexcept {
+    return p == precision::float32 ? "float32" : p == precision::bfloat16 ? "bfloat16" : "int8";
+}
+
+/// A matrix of a model and what it computes in.
+struct layer_precision {
+    std::string name; ///< as in the checkpoint: stages.0.blocks.1.mlp.fc1
+    precision type;
+    std::string_view reason; ///< empty, or why it is not the type that was asked for
+};
+
+}} // namespace fastvit::FASTVIT_ABI

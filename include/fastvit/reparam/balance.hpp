@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// The freedom that a linear pair of layers leaves, used to make both easy to quantise.
+#pragma once
+
+#include "fastvit/base/regions.hpp"
+#include "fastvit/reparam/layers.hpp"
+
+#include <bit>
+#include <cstdint>
+
+FASTVIT_STRICT_MATH_BEGIN
+
+namespace fastvit { inline namespace FASTVIT_ABI { namespace reparam {
+
+/// 2^k near the fourth root of a positive ratio of squares; 1 for anything else.
+inline float balancing_factor(double squares, double other_squares) noexcept {
+    const double ratio = squares / other_squares;
+    if (!(squares > 0 && other_squares > 0 && ratio >= 0x1p-240 && ratio <= 0x1p240)) return 1;
+    const int exponent = static_cast<int>(std::bit_cast<std::uint64_t>(ratio) >> 52) - 1023;
+    return std::bit_cast<float>(static_cast<std::uint32_t>(((exponent + 2) >> 2) + 127) << 23);
+}
+
+/// Multiplies each output of a depthwise convolution with a factor, and the weights that read it in the pointwise layer [out, in]
+/// after it with the reciprocal. Nothing else lies between the two, so the network stays the same; with powers of two, to the
+/// last bit.
+///
+/// One range serves all channels of a pixel in 8 bits, and one scale all inputs of an output. So a channel is lost whose values
+/// are small beside the others' and whose weights are large, and the reverse for the weights. Both are balanced where a channel's
+/// values and weights are equally large: values are judged by the window's weights and bias, as nothing is known of the inputs.
+/// Only the product of the two is a property of the network, so any earlier scaling of this kind is undone.
+inline void balance(conv &depthwise, conv &pointwise) {
+    const index_type channels = depthwise.bias.count(), taps = depthwise.kernel.count() / channels;
+    const index_type outputs = pointwise.bias.count();
+    for (index_type c = 0; c < channels; ++c) {
+        float *const window = depthwise.kernel.data() + c * taps, *const weights = pointwise.kernel.data() + c;
+        double values = static_cast<double>(depthwise.bias(c)) * static_cast<double>(depthwise.bias(c)), reads = 0;
+        for (index_type i = 0; i < taps; ++i) values += static_cast<double>(window[i]) * static_cast<double>(window[i]);
+        for (index_type o = 0; o < outputs; ++o)
+            reads += static_cast<double>(weights[o * channels]) * static_cast<double>(weights[o * channels]);
+        const float factor = balancing_factor(reads, values), reciprocal = 1 / factor;
+        for (index_type i = 0; i < taps; ++i) window[i] *= factor;
+        depthwise.bias(c) *= factor;
+        for (index_type o = 0; o < outputs; ++o) weights[o * channels] *= reciprocal;
+    }
+}
+
+}}} // namespace fastvit::FASTVIT_ABI::reparam
+
+FASTVIT_STRICT_MATH_END

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT
+// Matrix products below float32: encoding, packing and the products of every tier, against their definitions.
+// Labels: portable
+#include "fastvit/base/float16.hpp"
+#include "fastvit/impl/kernels/registry.hpp"
+#include "fastvit/isa.hpp"
+#include "fastvit/kernels/gemm/pack.hpp"
+
+#include "support/portable_tiers.hpp"
+#include "support/reference.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace {
+
+using namespace fastvit::kernels;
+using fastvit::index_type;
+using fastvit::precision;
+using reference::random_source;
+
+using floats = std::vector<float>;
+
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float infinity = std::numeric_limits<float>::infinity();
+
+std::vector<const kernel_table *> tables_to_test() {
+    std::vector<const kernel_table *> tables;
+    for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
+        if (tier.supported) tables.push_back(tier.kernels);
+    tables.push_back(&avx512_shape::table);
+    tables.push_back(&neon_shape::table);
+    return tables;
+}
+
+// Their fma() rounds twice, so that the last bit may differ.
+bool rounds_twice(const kernel_table &tier) {
+    return tier.name == "scalar" || &tier == &avx512_shape::table || &tier == &neon_shape::table;
+}
+
+class encoded : public testing::TestWithParam<const kernel_table *> {
+  protected:
+    const kernel_table &tier() const { return *GetParam(); }
+    random_source random;
+};
+
+INSTANTIATE_TEST_SUITE_P(tiers, encoded, testing::ValuesIn(tables_to_test()),
+                         [](const auto &tier) { return std::string(tier.param->name); });
+
+/// Pixels of padded channels, as encode() left them.
+struct operand {
+    index_type pixel;
+    std::vector<std::byte> bytes;
+    std::vector<pixel_range> ranges;
+
+    int byte(index_type p, index_type c) const { return static_cast<int>(bytes[p * pixel + c]); }
+    double value(index_type p, index_type c) const {
+        return static_cast<double>(ranges[p].scale) * (byte(p, c) - ranges[p].zero);
+    }
+    /// bfloat16, of a tier whose elements have that many bytes.
+    float bfloat16(index_type p, index_type c, index_type element_bytes) const {
+        const std::byte *const at = &bytes[p * pixel + c * element_bytes];
+        if (element_bytes == 2) {
+            std::uint16_t upper;
+            std::memcpy(&upper, at, sizeof upper);
+            return fastvit::io::bfloat16_to_float(upper);
+        }
+        float value;
+        std::memcpy(&value, at, sizeof value);
+        return value;
+    }
+};
+
+constexpr std::byte canary{0xA5};
+
+/// Encodes rows of padded channels. Fails if anything else is written.
+operand encode_rows(const encoded_kernels &kernel, const std::vector<floats> &rows, activation act, bool ranges) {
+    const auto pixels = static_cast<index_type>(rows.size()), channels = static_cast<index_type>(rows[0].size());
+    const index_type used = channels * kernel.element_bytes;
+    operand result{used + 3, std::vector<std::byte>(pixels * (used + 3), canary), std::vector<pixel_range>(pixels)};
+    std::vector<const float *> x;
+    for (const floats &row : rows) x.push_back(row.data());
+    kernel.encode({.x = x.data(),
+                   .pixels = pixels,
+                   .channels = channels,
+                   .act = act,
+                   .out = result.bytes.data(),
+                   .out_pixel = result.pixel,
+                   .ranges = ranges ? result.ranges.data() : nullptr});
+    for (index_type p = 0; p < pixels; ++p)
+        for (index_type c = used; c < used + 3; ++c) EXPECT_EQ(result.bytes[p * result.pixel + c], canary);
+    return result;
+}
+
+std::vector<floats> random_rows(random_source &random, index_type pixels, index_type channels, float size) {
+    std::vector<floats> rows(pixels, floats(padded_channels(channels)));
+    for (floats &row : rows)
+        for (index_type c = 0; c < channels; ++c) row[c] = size * random();
+    return rows;
+}
+
+TEST_P(encoded, int8_keeps_each_pixel_within_half_a_step) {
+    for (const activation act : {activation::none, activation::gelu})
+        for (const float size : {1e-12F, 0.05F, 1.0F, 30.0F, 1e20F})
+            for (const index_type channels : {1, 16, 48, 70, 128, 200}) {
+                const std::vector<floats> rows = random_rows(random, 19, channels, size);
+                const operand got = encode_rows(tier().int8, rows, act, true);
+                for (index_type p = 0; p < 19; ++p) {
+                    double low = 0, high = 0;
+                    std::vector<double> expected;
+                    for (const float x : rows[p]) {
+                        expected.push_back(act == activation::gelu ? reference::gelu(x) : x);
+                        low = std::min(low, act == activation::gelu && x < -0.75F ? -0.17 : expected.back());
+                        high = std::max(high, expected.back());
+                    }
+                    // GELU's own error; and its largest and smallest value are those of the approximation.
+                    const double gelu_error = act == activation::gelu ? 8e-4 * std::min(static_cast<double>(size), 0.3) : 0;
+                    const double step = got.ranges[p].scale;
+                    ASSERT_NEAR(step, (high - low) / 126,
+                                1e-6 * step + (gelu_error > 0 ? 2 * gelu_error + 5e-4 * high + 1e-4 : 0) / 126 + 1e-31);
+                    for (std::size_t c = 0; c < expected.size(); ++c) {
+                        ASSERT_LE(got.byte(p, c), 127);
+                        ASSERT_NEAR(got.value(p, c), expected[c],
+                                    0.5001 * step + gelu_error + 2.5e-4 * (act == activation::gelu ? std::abs(expected[c]) : 0))
+                            << "size " << size << ", channel " << c;
+                    }
+                    for (index_type c = channels; c < padded_channels(channels); ++c)
+                        ASSERT_EQ(got.byte(p, c), got.ranges[p].zero);
+                }
+            }
+}
+
+TEST_P(encoded, int8_range_of_one_sign_still_has_zero) {
+    for (const float sign : {1.0F, -1.0F}) {
+        const operand got = encode_rows(tier().int8, {floats(16, sign * 3)}, activation::none, true);
+        EXPECT_NEAR(got.value(0, 5), sign * 3, 1e-6);
+        EXPECT_EQ(got.ranges[0].zero, sign > 0 ? 0 : 126);
+    }
+    const operand zeros = encode_rows(tier().int8, {floats(32)}, activation::gelu, true);
+    for (index_type c = 0; c < 32; ++c) EXPECT_EQ(zeros.value(0, c), 0);
+}
+
+// Where it comes out as NaN again, whatever the bytes.
+TEST_P(encoded, int8_scale_is_nan_where_a_value_is_not_finite) {
+    for (const float bad : {nan, infinity, -infinity})
+        for (const activation act : {activation::none, activation::gelu})
+            for (const index_type at : {0, 17, 47}) {
+                std::vector<floats> rows(3, floats(48, 1.0F));
+                rows[1][at] = bad;
+                const operand got = encode_rows(tier().int8, rows, act, true);
+                EXPECT_TRUE(std::isnan(got.ranges[1].scale));
+                EXPECT_NEAR(got.value(0, 0), got.value(2, 47), 0);
+                EXPECT_FALSE(std::isnan(got.ranges[0].scale) || std::isnan(got.ranges[2].scale));
+            }
+}
+
+TEST_P(encoded, bfloat16_rounds_to_nearest_even) {
+    std::vector<floats> rows = random_rows(random, 5, 70, 8);
+    // Ties, the largest number, and numbers that are none; subnormal ones are the instructions' own business.
+    const float special[] = {1.00390625F, 1.01171875F, -1.00390625F, 3.4e38F, infinity, -infinity, nan, -0.0F};
+    std::copy(std::begin(special), std::end(special), rows[3].begin());
+    const operand got = encode_rows(tier().bfloat16, rows, activation::none, false);
+    for (index_type p = 0; p < 5; ++p)
+        for (index_type c = 0; c < 80; ++c) {
+            const float expected = fastvit::io::bfloat16_to_float(fastvit::io::float_to_bfloat16(rows[p][c]));
+            const float value = got.bfloat16(p, c, tier().bfloat16.element_bytes);
+            ASSERT_TRUE(value == expected || (std::isnan(value) && std::isnan(expected))) << rows[p][c] << " gave " << value;
+        }
+    const operand after_gelu = encode_rows(tier().bfloat16, random_rows(random, 3, 33, 4), activation::gelu, false);
+    EXPECT_EQ(after_gelu.bfloat16(1, 40, tier().bfloat16.element_bytes), 0);
+}
+
+// --- products -------------------------------------------------------------------------------------------------------------
+
+/// A product of random operands, its results, and what they should be.
+class product {
+  public:
+    product(random_source &random, const kernel_table &tier, precision type, index_type pixels, index_type rows,
+            index_type columns, activation act, bool residual)
+        : pixels_(pixels), columns_(padded_channels(columns)) {
+        const encoded_kernels &kernel = tier.encoded(type);
+        const floats weights = random.values(rows * columns), bias = random.values(columns);
+        weight_target target(tier);
+        target.type = type;
+        const packed_matrix w = pack_gemm(
+            target, rows, columns, [&](index_type row, index_type column) { return weights[column * rows + row]; },
+            [&](index_type column) { return bias[column]; });
+        EXPECT_EQ(w.format.type, type);
+        const operand a = encode_rows(kernel, random_rows(random, pixels, rows, 2), activation::none, type == precision::int8);
+        const floats added = random.values(pixels * columns_);
+        // Every other row, so that what lies between shows what is written beside.
+        floats c(2 * pixels * columns_, -77.0F);
+        std::vector<float *> to;
+        std::vector<const float *> from;
+        for (index_type p = 0; p < pixels; ++p) {
+            to.push_back(c.data() + (2 * p + 1) * columns_);
+            from.push_back(added.data() + p * columns_);
+        }
+        kernel.gemm({.a = a.bytes.data(),
+                     .a_pixel = a.pixel,
+                     .ranges = type == precision::int8 ? a.ranges.data() : nullptr,
+                     .pixels = pixels,
+                     .matrix = w,
+                     .c = to.data(),
+                     .residual = residual ? from.data() : nullptr,
+                     .act = act});
+        for (index_type p = 0; p < pixels; ++p) {
+            got.insert(got.end(), to[p], to[p] + columns_);
+            for (index_type n = 0; n < columns_; ++n) {
+                EXPECT_EQ(c[2 * p * columns_ + n], -77.0F);
+                double sum = 0, size = 0;
+                for (index_type k = 0; k < rows; ++k) {
+                    const double term = type == precision::int8 ? a.value(p, k) * weight8(w, k, n)
+                                                                : a.bfloat16(p, k, kernel.element_bytes) * weight16(w, k, n);
+                    sum += term;
+                    size += std::abs(term);
+                }
+                const double with_bias = n < columns ? sum + static_cast<double>(bias[n]) : 0;
+                const double after = act == activation::gelu   ? reference::gelu(with_bias)
+                                     : act == activation::relu ? reference::relu(with_bias)
+                                                               : with_bias;
+                expected.push_back(after + static_cast<double>(residual ? from[p][n] : 0.0F));
+                tolerance.push_back(1e-6 * (2 + std::abs(sum)) +
+                                    (type == precision::bfloat16 ? 1.2e-7 * static_cast<double>(rows) * size : 0));
+            }
+        }
+    }
+
+    void expect_right() const {
+        for (std::size_t i = 0; i < got.size(); ++i)
+            ASSERT_NEAR(got[i], expected[i], tolerance[i]) << "pixel " << i / columns_ << ", column " << i % columns_;
+    }
+
+    floats got;
+    std::vector<double> expected, tolerance;
+
+  private:
+    static double weight8(const packed_matrix &w, index_type row, index_type column) {
+        return static_cast<double>(w.scale[column]) * static_cast<std::int8_t>(w.weights[w.at(row, column)]);
+    }
+    static double weight16(const packed_matrix &w, index_type row, index_type column) {
+        std::uint16_t upper;
+        std::memcpy(&upper, w.weights + w.at(row, column), sizeof upper);
+        return fastvit::io::bfloat16_to_float(upper);
+    }
+    index_type pixels_, columns_;
+};
+
+struct product_shape {
+    index_type pixels, rows, columns;
+};
+constexpr product_shape product_shapes[] = {{1, 1, 1},    {1, 16, 16},   {2, 3, 17},    {5, 4, 32},    {6, 7, 48},
+                                            {7, 37, 80},  {8, 48, 96},   {9, 50, 112},  {13, 76, 304}, {16, 64, 192},
+                                            {31, 15, 64}, {48, 130, 20}, {64, 96, 384}, {256, 33, 50}};
+
+TEST_P(encoded, products_are_right_for_every_shape) {
+    for (const precision type : {precision::bfloat16, precision::int8})
+        for (const product_shape &s : product_shapes) {
+            for (const activation act : {activation::none, activation::relu, activation::gelu}) {
+                SCOPED_TRACE(std::to_string(s.pixels) + " x " + std::to_string(s.rows) + " x " + std::to_string(s.columns) +
+                             ", " + std::string(to_string(type)));
+                product(random, tier(), type, s.pixels, s.rows, s.columns, act, false).expect_right();
+                if (act == activation::none) product(random, tier(), type, s.pixels, s.rows, s.columns, act, true).expect_right();
+            }
+        }
+}
+
+// Where 16-bit sums of two products would saturate if activations had 8 bits, and 32-bit sums are largest.
+TEST_P(encoded, int8_sums_are_exact_at_the_extremes) {
+    for (const index_type rows : {2, 4096, 100000}) {
+        weight_target target(tier());
+        target.type = precision::int8;
+        const packed_matrix w = pack_gemm(
+            target, rows, 16, [](index_type row, index_type column) { return column == 1 && row % 2 == 1 ? -1.0F : 1.0F; },
+            [](index_type) { return 0.0F; });
+        std::vector<std::byte> a(padded_channels(rows), std::byte{127});
+        const pixel_range ranges[] = {{1, 0}, {1, 127}};
+        floats c(2 * 16);
+        float *const to[] = {c.data(), c.data() + 16};
+        tier().int8.gemm({.a = a.data(), .a_pixel = w.padded_rows(), .ranges = ranges, .pixels = 1, .matrix = w, .c = to});
+        const float one = w.scale[0];
+        EXPECT_EQ(c[0], static_cast<float>(127 * 127 * rows) * one);
+        EXPECT_EQ(c[1], 0);
+        tier().int8.gemm({.a = a.data(), .a_pixel = w.padded_rows(), .ranges = ranges + 1, .pixels = 1, .matrix = w, .c = to});
+        EXPECT_EQ(c[0], 0);
+    }
+}
+
+TEST(encoded_tiers, give_the_same_bits_in_int8) {
+    std::vector<const kernel_table *> fused;
+    for (const kernel_table *tier : tables_to_test())
+        if (!rounds_twice(*tier)) fused.push_back(tier);
+    for (const kernel_table *tier : fused)
+        for (const activation act : {activation::none, activation::gelu}) {
+            random_source here, there;
+            const auto bytes = [&](const kernel_table &t, random_source &random) {
+                const operand o = encode_rows(t.int8, random_rows(random, 21, 200, 3), act, true);
+                std::vector<float> all;
+                for (index_type p = 0; p < 21; ++p) {
+                    all.push_back(o.ranges[p].scale);
+                    for (index_type c = 0; c < 208; ++c) all.push_back(static_cast<float>(o.byte(p, c)));
+                }
+                return all;
+            };
+            EXPECT_EQ(bytes(*tier, here), bytes(*fused[0], there)) << tier->name << " and " << fused[0]->name;
+            for (const product_shape &s : product_shapes)
+                EXPECT_EQ(product(here, *tier, precision::int8, s.pixels, s.rows, s.columns, act, false).got,
+                          product(there, *fused[0], precision::int8, s.pixels, s.rows, s.columns, act, false).got)
+                    << tier->name << " and " << fused[0]->name;
+        }
+}
+
+// --- packing --------------------------------------------------------------------------------------------------------------
+
+TEST_P(encoded, packing_gives_every_weight_its_nearest_byte) {
+    weight_target target(tier());
+    target.type = precision::int8;
+    for (const index_type rows : {1, 7, 50})
+        for (const index_type columns : {1, 16, 47, 100}) {
+            const floats weights = random.values(rows * columns);
+            const auto weight = [&](index_type row, index_type column) { return weights[column * rows + row]; };
+            const auto factor = [](index_type column) { return column % 2 == 0 ? 1.0F : 0.7F; };
+            const packed_matrix w = pack_gemm(
+                target, rows, columns, weight, [](index_type) { return 2.0F; }, factor);
+            ASSERT_EQ(w.format.type, precision::int8);
+            for (index_type column = 0; column < w.columns; ++column) {
+                int sum = 0;
+                float largest = 0;
+                for (index_type row = 0; row < rows; ++row) {
+                    const int byte = static_cast<std::int8_t>(w.weights[w.at(row, column)]);
+                    sum += byte;
+                    if (column >= columns) {
+                        ASSERT_EQ(byte, 0);
+                        continue;
+                    }
+                    largest = std::max(largest, std::abs(weight(row, column)));
+                    ASSERT_NEAR(static_cast<float>(byte) * w.scale[column], weight(row, column) * factor(column),
+                                0.5001F * w.scale[column]);
+                    ASSERT_LE(std::abs(byte), 127);
+                }
+                ASSERT_EQ(w.sums[column], sum);
+                if (column < columns) {
+                    ASSERT_NEAR(w.scale[column], largest / 127 * factor(column), 2e-5F * w.scale[column]);
+                }
+                ASSERT_EQ(w.bias[column], column < columns ? 2.0F : 0.0F);
+            }
+        }
+}
+
+// What a quantised checkpoint rests on: its weights are these products.
+TEST(int8_scale, is_what_quantising_the_products_again_gives) {
+    random_source random;
+    for (int i = 0; i < 2000; ++i) {
+        const float largest = std::ldexp(1 + std::abs(random()), static_cast<int>(random.integer(-100, 100)));
+        const float scale = int8_scale(largest);
+        EXPECT_GE(scale, largest / 127);
+        EXPECT_EQ(quantised(largest, scale), 127);
+        for (int byte = -127; byte <= 127; ++byte) ASSERT_EQ(quantised(scale * static_cast<float>(byte), scale), byte) << largest;
+        EXPECT_EQ(int8_scale(scale * 127), scale);
+    }
+    EXPECT_EQ(quantised(0, int8_scale(0)), 0);
+}
+
+std::vector<fastvit::layer_precision> notes_of(index_type rows, const std::function<float(index_type)> &weight) {
+    std::vector<fastvit::layer_precision> notes;
+    weight_target target(scalar::table);
+    target.type = precision::int8;
+    target.notes = &notes;
+    pack_gemm(
+        target.in("stage").in("fc1"), rows, 4, [&](index_type row, index_type) { return weight(row); },
+        [](index_type) { return 0.0F; });
+    return notes;
+}
+
+TEST(precision_of_a_matrix, is_bfloat16_where_8_bits_would_lose_too_much) {
+    const auto even = notes_of(64, [](index_type row) { return row % 2 == 0 ? 1.0F : -0.3F; });
+    ASSERT_EQ(even.size(), 1U);
+    EXPECT_EQ(even[0].name, "stage.fc1");
+    EXPECT_EQ(even[0].type, precision::int8);
+    EXPECT_EQ(even[0].reason, "");
+    for (const float bad : {60.0F, nan, infinity, 3e38F}) {
+        const auto outlier =
+            notes_of(640, [&](index_type row) { return row == 3 ? bad : 0.1F + 0.01F * static_cast<float>(row % 9); });
+        EXPECT_EQ(outlier[0].type, precision::bfloat16) << bad;
+        EXPECT_NE(outlier[0].reason, "");
+    }
+    EXPECT_EQ(notes_of(int8_max_rows + 1, [](index_type) { return 1.0F; })[0].type, precision::bfloat16);
+    EXPECT_EQ(notes_of(8, [](index_type) { return 0.0F; })[0].type, precision::int8);
+}
+
+} // namespace
