@@ -12,7 +12,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <iostream>
+#include <optional>
 #include <string_view>
 
 namespace cli {
@@ -131,6 +133,15 @@ std::filesystem::path path_of(const model_file &model) {
 
 fastvit::checkpoint open_checkpoint(const model_file &model) { return fastvit::checkpoint::open(path_of(model), model.key); }
 
+fastvit::model open_model(const model_file &model, const execution_options &execution) {
+    return fastvit::model::open(path_of(model),
+                                {.graph = execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
+                                 .precision = execution.precision,
+                                 .isa = execution.isa,
+                                 .prefix = model.prefix,
+                                 .key = model.key});
+}
+
 contents examine(const fastvit::checkpoint &source, const model_file &model) {
     try {
         fastvit::loading::state_dict dict(source, model.prefix);
@@ -154,6 +165,26 @@ contents examine(const fastvit::checkpoint &source, const model_file &model) {
     }
 }
 
+void print_layers(std::ostream &out, const fastvit::model &net, bool each) {
+    const auto asked = std::count_if(net.layers().begin(), net.layers().end(),
+                                     [&](const fastvit::layer_precision &l) { return l.type == net.precision(); });
+    out << asked << " of " << net.layers().size() << " dense layers compute in " << to_string(net.precision())
+        << ", all else in float32\n";
+    for (const fastvit::layer_precision &l : net.layers())
+        if (each || l.type != net.precision())
+            out << "    " << printable(l.name) << "  " << to_string(l.type) << (l.reason.empty() ? "" : ": ") << l.reason << '\n';
+}
+
+json layers_to_json(std::span<const fastvit::layer_precision> layers) {
+    json list = json::array();
+    for (const fastvit::layer_precision &l : layers) {
+        json one{{"name", l.name}, {"precision", to_string(l.type)}};
+        if (!l.reason.empty()) one["reason"] = l.reason;
+        list.push_back(std::move(one));
+    }
+    return list;
+}
+
 index_type usual_size(const model_file &model, const contents &c) {
     return model ? usual_preprocessing(c.net.variant, c.spelling).width : fastvit::bundled_preprocessing().width;
 }
@@ -172,15 +203,25 @@ int info(const info_options &options) {
     const contents c = examine(source, options.model);
     const kernel_report kernels = report_kernels();
     const index_type size = options.size ? *options.size : usual_size(options.model, c);
+    const bool exact = options.precision == fastvit::precision::float32;
+    std::optional<fastvit::model> net; // only packing its weights tells what an imprecise one computes in
+    if (!exact) net.emplace(source, fastvit::model_options{.precision = options.precision, .prefix = options.model.prefix});
     if (options.json) {
         json all = to_json(c, source, size);
         all["kernels"] = to_json(kernels);
+        all["precision"] = to_string(options.precision);
+        if (net) all["layers"] = layers_to_json(net->layers());
         if (options.tensors) all["tensor_list"] = tensor_list(source);
         std::cout << all.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
         return 0;
     }
     print_text(std::cout, c, source, size);
     print_text(std::cout, kernels);
+    std::cout << "precision   ";
+    if (net)
+        print_layers(std::cout, *net, true);
+    else
+        std::cout << "float32, the default; bfloat16 and int8 are faster and less exact\n";
     if (options.tensors) print_tensors(std::cout, source);
     return 0;
 }

@@ -5,10 +5,15 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/names.hpp"
+#include "fastvit/model.hpp"
 
 #include "cli/commands.hpp"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <filesystem>
+#include <ostream>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,11 +33,19 @@ struct contents {
     fastvit::index_type folded_parameters = 0; ///< the same of the folded graph
 };
 
+/// The model to run.
+fastvit::model open_model(const model_file &model, const execution_options &execution);
+
 /// Reads all of the network that `model` means. Throws what loading a model throws.
 contents examine(const fastvit::checkpoint &source, const model_file &model);
 
 /// The side of the pictures that the model is used to.
 fastvit::index_type usual_size(const model_file &model, const contents &c);
+
+/// The dense layers of a model and what each computes in: how many of each, then each by name; without `each` only those that
+/// are not what was asked for.
+void print_layers(std::ostream &out, const fastvit::model &net, bool each);
+nlohmann::ordered_json layers_to_json(std::span<const fastvit::layer_precision> layers);
 
 /// The instruction sets that the program has kernels for.
 struct kernel_report {

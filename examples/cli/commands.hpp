@@ -5,6 +5,7 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/io/dtype.hpp"
+#include "fastvit/precision.hpp"
 #include "fastvit/preprocess.hpp"
 
 #include <optional>
@@ -50,6 +51,7 @@ struct picture_options {
     bool exif = false; ///< turn them upright by their EXIF orientation
     preprocessing_options preprocessing;
     int threads = 0; ///< 0: one for each of the machine's hardware threads
+    fastvit::precision precision = fastvit::precision::float32;
 };
 
 struct classify_options {
@@ -92,6 +94,7 @@ struct execution_options {
     bool train_time = false; ///< with the branches that training has
     int threads = 0;         ///< 0: one for each of the machine's hardware threads
     std::string isa = {};    ///< empty: the fastest
+    fastvit::precision precision = fastvit::precision::float32;
 };
 
 struct run_options {
@@ -113,6 +116,7 @@ int convert(const convert_options &options);
 struct info_options {
     model_file model;
     std::optional<int> size;
+    fastvit::precision precision = fastvit::precision::float32;
     bool json = false;
     bool tensors = false;
 };
@@ -130,8 +134,10 @@ int profile(const profile_options &options);
 
 struct verify_options {
     model_file model;
-    std::optional<int> size;
     bool json = false;
+    /// Compared with float32; without it the folded graph is compared with the train-time graph.
+    std::optional<fastvit::precision> precision;
+    picture_options input; ///< what to compare on; without pictures a random input
 };
 int verify(const verify_options &options);
 

@@ -53,6 +53,7 @@ std::string job_of(const model_file &model, const picture_options &input, const 
          {"prefix", model.prefix.value_or("")},
          {"key", model.key},
          {"exif", input.exif},
+         {"precision", to_string(input.precision)},
          {"preprocessing",
           {static_cast<int>(how.rule), static_cast<int>(how.filter), static_cast<int>(how.rounding), how.height, how.width,
            std::to_string(how.crop_fraction), how.mean, how.stddev}},

@@ -21,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace {
 
@@ -43,7 +44,8 @@ CLI::App *add_command(CLI::App &app, command &chosen, const std::string &name, c
                       const std::shared_ptr<Options> &options, int (*run)(const Options &)) {
     CLI::App *const sub = app.add_subcommand(name, help);
     sub->callback([&chosen, options, run] {
-        if constexpr (requires { options->input.pictures; })
+        // `verify` takes a random input where there are none.
+        if constexpr (requires { options->input.pictures; } && !std::is_same_v<Options, cli::verify_options>)
             if (options->input.pictures.empty() && !options->input.list) throw CLI::RequiredError("IMAGE or --list");
         chosen = [options, run] { return run(*options); };
     });
@@ -99,10 +101,23 @@ void add_threads(CLI::App &sub, int &threads) {
         ->check(CLI::Range(0, 1024));
 }
 
+template <class T> void add_precision(CLI::App &sub, T &precision, const std::string &what) {
+    std::map<std::string, fastvit::precision> names;
+    for (const fastvit::precision p : fastvit::precisions) names.emplace(to_string(p), p);
+    add_choice(sub, "--precision", precision, names, what);
+}
+
+void add_precision(CLI::App &sub, fastvit::precision &precision) {
+    add_precision(sub, precision,
+                  "What the dense layers compute in: float32 (the default), bfloat16 or int8; `fastvit verify --precision` shows "
+                  "what that costs");
+}
+
 void add_execution(CLI::App &sub, cli::execution_options &o) {
     add_threads(sub, o.threads);
     add_choice(sub, "--graph", o.train_time, std::map<std::string, bool>{{"folded", false}, {"train", true}},
                "Which of the two equivalent graphs to run: folded (the default) or train");
+    add_precision(sub, o.precision);
     sub.add_option("--isa", o.isa, "Kernels to run; `fastvit info` lists them (default: the fastest, or FASTVIT_ISA)");
 }
 
@@ -157,6 +172,11 @@ void add_pictures(CLI::App &sub, cli::picture_options &o) {
     add_preprocessing(sub, o.preprocessing, "the model");
 }
 
+void add_picture_run(CLI::App &sub, cli::picture_options &o) {
+    add_pictures(sub, o);
+    add_precision(sub, o.precision);
+}
+
 std::optional<cli::shard> parse_shard(std::string_view text) {
     const auto number = [](std::string_view digits) {
         fastvit::index_type value = 0;
@@ -180,7 +200,7 @@ void add_shard(CLI::App &sub, cli::shard &part) {
 void add_classify(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::classify_options>();
     CLI::App *const sub = add_command(app, chosen, "classify", "Name what is in pictures", o, cli::classify);
-    add_pictures(*sub, o->input);
+    add_picture_run(*sub, o->input);
     add_model(*sub, o->model, bundled);
     sub->add_option("--labels", o->labels,
                     "File of labels: one per line, in the order of the classes, or JSON (a list, id2label)");
@@ -193,7 +213,7 @@ void add_classify(CLI::App &app, command &chosen) {
 void add_embed(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::embed_options>();
     CLI::App *const sub = add_command(app, chosen, "embed", "Print or write the embeddings of pictures", o, cli::embed);
-    add_pictures(*sub, o->input);
+    add_picture_run(*sub, o->input);
     add_model(*sub, o->model, bundled);
     sub->add_option(
         "--output", o->output,
@@ -211,7 +231,7 @@ void add_embed(CLI::App &app, command &chosen) {
 void add_features(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::features_options>();
     CLI::App *const sub = add_command(app, chosen, "features", "Write the feature pyramids of pictures", o, cli::features);
-    add_pictures(*sub, o->input);
+    add_picture_run(*sub, o->input);
     add_model(*sub, o->model, bundled);
     add_output(*sub, o->output,
                "safetensors file to write: `stage0`.., N x C x H x W; the pictures' names in the metadata `files`, in JSON. "
@@ -276,6 +296,7 @@ void add_info(CLI::App &app, command &chosen) {
         add_command(app, chosen, "info", "Show what a checkpoint holds and which kernels would run it", o, cli::info);
     add_model(*sub, o->model, bundled);
     add_side(*sub, o->size, "Side of the input for the cost");
+    add_precision(*sub, o->precision, "Show what each dense layer would compute in, and why: float32 (the default), bfloat16 or int8");
     add_json(*sub, o->json);
     sub->add_flag("--tensors", o->tensors, "List the tensors");
 }
@@ -297,10 +318,11 @@ void add_profile(CLI::App &app, command &chosen) {
 
 void add_verify(CLI::App &app, command &chosen) {
     const auto o = std::make_shared<cli::verify_options>();
-    CLI::App *const sub =
-        add_command(app, chosen, "verify", "Compare the folded graph with the train-time graph", o, cli::verify);
+    CLI::App *const sub = add_command(
+        app, chosen, "verify", "Compare the folded graph with the train-time graph, or a precision with float32", o, cli::verify);
+    add_precision(*sub, o->precision, "Compare bfloat16 or int8 with float32 instead of the graphs");
+    add_pictures(*sub, o->input);
     add_model(*sub, o->model, bundled);
-    add_side(*sub, o->size, "Side of the input");
     add_json(*sub, o->json);
 }
 

@@ -35,6 +35,7 @@ output_kind outputs_of(const wanted_results &wanted, const fastvit::architecture
     if (wanted.logits && net.classes == 0)
         throw error(error_kind::unsupported, why_no_logits(net) + "; it has an embedding and features");
     if (wanted.final_conv && net.head_channels == 0) throw error(error_kind::unsupported, "this network has no last convolution");
+    if (wanted.all) return all_outputs(net);
     auto all = output_kind{};
     if (wanted.logits) all = all | output_kind::logits;
     if (wanted.embedding) all = all | output_kind::embedding;
@@ -54,7 +55,7 @@ int thread_count(int asked, std::size_t pictures) {
 
 struct picture_network::state {
     state(const model_file &file, const picture_options &options, const wanted_results &w)
-        : pictures(options), net(fastvit::model::open(path_of(file), {.prefix = file.prefix, .key = file.key})), wanted(w),
+        : pictures(options), net(open_model(file, {.precision = options.precision})), wanted(w),
           threads(thread_count(options.threads, pictures.files().size())) {
         try {
             outputs = outputs_of(w, net.architecture());
@@ -127,7 +128,7 @@ fastvit::executor &picture_network::threads() { return state_->threads; }
 
 std::string picture_network::description() const {
     return "fastvit: " + net().variant + ", " + std::to_string(state_->how.width) + " x " + std::to_string(state_->how.height) +
-           ", " + std::string(state_->net.isa()) + ", " + std::to_string(state_->threads.workers()) + " threads";
+           ", " + std::string(to_string(state_->net.precision())) + ", " + std::string(state_->net.isa()) + ", " + std::to_string(state_->threads.workers()) + " threads";
 }
 
 bool picture_network::report_skipped() const {
@@ -153,7 +154,7 @@ sight picture_network::look_at(index_type number, int worker) {
         own.unit = fastvit::l2_normalized(own.results[0].data);
         own.results[0].data = own.unit;
     }
-    return {.file = file, .picture = own.picture, .results = own.results, .milliseconds = time.count()};
+    return {.file = file, .picture = own.picture, .input = own.input, .results = own.results, .milliseconds = time.count()};
 }
 
 } // namespace cli

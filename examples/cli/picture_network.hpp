@@ -30,12 +30,14 @@ struct wanted_results {
     bool unit_length = false; ///< the logits or the embedding, alone, divided by their Euclidean length
     bool times = false;       ///< how long the forward pass takes: the first one, which takes longer, is then repeated
     bool labels = false;      ///< those of a configuration beside the checkpoint
+    bool all = false;         ///< all that the network has
 };
 
 /// The results for one picture. Valid until the same thread looks at its next picture.
 struct sight {
     const std::string &file;
     const examples::picture &picture;
+    const fastvit::tensor<float> &input;                ///< of the network
     std::span<const fastvit::io::named_tensor> results; ///< of a batch of one
     double milliseconds;                                ///< of the forward pass
 };
@@ -51,7 +53,7 @@ class picture_network {
     const std::vector<std::string> &pictures() const;
     /// One for each class, from a configuration beside the checkpoint; empty if there are none.
     const std::vector<std::string> &labels() const;
-    /// `fastvit: fastvit_t8, 256 x 256, avx2, 4 threads`
+    /// `fastvit: fastvit_t8, 256 x 256, float32, avx2, 4 threads`
     std::string description() const;
 
     /// Calls make(sight) for each picture from number `first` on, on any thread, and deliver() with what it returns, one at a

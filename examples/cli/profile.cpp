@@ -119,37 +119,48 @@ void save_trace(const std::string &path, const std::vector<interval> &parts, con
 }
 
 struct line {
-    std::string name;
+    std::string name, type;
     double milliseconds, multiply_adds;
 };
 
+/// What the dense layers of a part compute in: one type, or several.
+std::string type_of(const fastvit::model &net, const std::string &part) {
+    std::string types;
+    for (const fastvit::layer_precision &l : net.layers()) {
+        const std::string type(to_string(l.type));
+        if (l.name.starts_with(part + ".") && types.find(type) == types.npos) types += (types.empty() ? "" : "+") + type;
+    }
+    return types.empty() ? "float32" : types;
+}
+
 void print_table(const std::vector<line> &lines, double total, double peak) {
-    const auto print = [&](const std::string &name, double ms, double macs) {
+    const auto print = [&](const std::string &name, double ms, double macs, const std::string &type) {
         std::cout << std::left << std::setw(32) << name << std::right << std::setw(9) << fixed(ms, 3) << std::setw(7)
                   << fixed(100 * ms / total, 1) << " %";
         if (macs > 0)
             std::cout << std::setw(9) << fixed(1e-9 * macs, 4) << std::setw(8) << fixed(1e-6 * macs / ms, 1) << std::setw(9)
-                      << fixed(2e-6 * macs / ms / peak, 2);
+                      << fixed(2e-6 * macs / ms / peak, 2) << "  " << type;
         std::cout << '\n';
     };
     std::cout << std::left << std::setw(32) << "part" << std::right << std::setw(9) << "ms" << std::setw(9) << "share"
-              << std::setw(9) << "GMAC" << std::setw(8) << "GMAC/s" << std::setw(9) << "of peak" << '\n';
+              << std::setw(9) << "GMAC" << std::setw(8) << "GMAC/s" << std::setw(9) << "of peak" << "  dense layers\n";
     double named = 0, macs = 0;
     for (const line &l : lines) {
-        print(l.name, l.milliseconds, l.multiply_adds);
+        print(l.name, l.milliseconds, l.multiply_adds, l.type);
         named += l.milliseconds;
         macs += l.multiply_adds;
     }
-    print("the rest", std::max(0.0, total - named), 0);
-    print("all", total, macs);
+    print("the rest", std::max(0.0, total - named), 0, "");
+    print("all", total, macs, "");
 }
 
 void print_json(const std::vector<line> &lines, double total, double peak, const fastvit::model &net, int threads) {
     json parts = json::array();
     for (const line &l : lines)
-        parts.push_back({{"name", l.name}, {"milliseconds", l.milliseconds}, {"multiply_adds", l.multiply_adds}});
+        parts.push_back({{"name", l.name}, {"precision", l.type}, {"milliseconds", l.milliseconds}, {"multiply_adds", l.multiply_adds}});
     std::cout << json{{"variant", net.architecture().variant},
                       {"kernels", net.isa()},
+                      {"precision", to_string(net.precision())},
                       {"threads", threads},
                       {"milliseconds", total},
                       {"peak_gflop_per_s", peak},
@@ -161,11 +172,7 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
 } // namespace
 
 int profile(const profile_options &options) {
-    const fastvit::model net = fastvit::model::open(
-        path_of(options.model), {.graph = options.execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
-                                 .isa = options.execution.isa,
-                                 .prefix = options.model.prefix,
-                                 .key = options.model.key});
+    const fastvit::model net = open_model(options.model, options.execution);
     const index_type usual = options.model ? usual_preprocessing(net.architecture().variant, net.spelling()).width
                                            : fastvit::bundled_preprocessing().width;
     const index_type size = options.size ? *options.size : usual;
@@ -193,13 +200,13 @@ int profile(const profile_options &options) {
     std::vector<line> lines;
     for (const fastvit::part_cost &part : fastvit::part_costs(net.architecture(), size, size))
         if (const auto at = times.find(part.name); at != times.end())
-            lines.push_back({part.name, median(at->second), part.multiply_adds * static_cast<double>(options.batch)});
+            lines.push_back({part.name, type_of(net, part.name), median(at->second), part.multiply_adds * static_cast<double>(options.batch)});
     if (options.json) {
         print_json(lines, median(totals), peak, net, threads.workers());
         return 0;
     }
     std::cout << printable(net.architecture().variant) << ", " << options.batch << " x " << size << " x " << size << ", "
-              << net.isa() << ", workers: " << threads.workers() << ", peak " << fixed(peak, 0) << " GFLOP/s, medians of "
+              << to_string(net.precision()) << ", " << net.isa() << ", workers: " << threads.workers() << ", peak " << fixed(peak, 0) << " GFLOP/s in float32, medians of "
               << options.rounds << " rounds\n";
     print_table(lines, median(totals), peak);
     return 0;

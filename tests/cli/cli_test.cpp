@@ -399,7 +399,7 @@ TEST(cli_verify, prints_json) {
     const finished f = fastvit_cli({"verify", "--model", tiny, "--size", "64", "--json"});
     expect_success(f);
     const json report = parse(f);
-    EXPECT_EQ(report["size"], 64);
+    EXPECT_EQ(report["size"], json({64, 64}));
     EXPECT_EQ(report["agree"], true);
     EXPECT_GT(report["blocks_folded"], 0);
     for (const char *result : {"stem", "stage0", "stage3", "final_conv", "embedding", "logits"}) {
