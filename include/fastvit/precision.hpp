@@ -10,9 +10,9 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// What the matrix products of a network (ConvFFN, attention's linear layers, the 1 x 1 of the patch embedding) compute in. All
-/// else is float32: depthwise convolutions, normalisations, softmax, the residual stream, the stem, squeeze and excite, and the
-/// classifier, which are a small part of the time.
+/// What the dense layers of a network's blocks, which are most of its time, compute in: those of ConvFFN and attention. All else
+/// is float32: depthwise convolutions, softmax, the residual stream, the stem, the patch embeddings, squeeze and excite, and the
+/// head.
 enum class precision : unsigned char {
     float32,  ///< as the official implementation
     bfloat16, ///< weights and activations rounded to 8 significant bits; sums in float32

@@ -12,11 +12,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -84,6 +87,39 @@ TEST_P(golden_test, both_graphs_give_the_official_outputs) {
         std::cout << GetParam() << " " << name_of(form) << ": " << worst.relative << " from the official outputs";
         if (form == graph::folded) std::cout << ", " << between.relative << " from the train-time graph";
         std::cout << "\n";
+    }
+}
+
+double cosine(std::span<const float> a, std::span<const float> b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        ab += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+        aa += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+        bb += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+    }
+    return ab / std::sqrt(aa * bb);
+}
+
+TEST_P(golden_test, lower_precisions_keep_the_direction_of_embedding_and_logits) {
+    std::vector<golden> goldens;
+    for (const auto &path : goldens_of(GetParam())) goldens.emplace_back(path);
+    const std::string_view variant = goldens[0].variant;
+    if (SANITIZED && variant != "fastvit_t8" && variant != "fastvit_sa12") GTEST_SKIP() << "the same code as T8 and SA12";
+    const checkpoint source = checkpoint_of(goldens[0]);
+    const model exact(source);
+    for (const auto &[type, least] : {std::pair(precision::bfloat16, 0.9999), std::pair(precision::int8, 0.998)}) {
+        const model net(source, {.precision = type});
+        for (const golden &g : goldens) {
+            const tensor<float> images = seeded_input(g.images, g.seed);
+            const auto expected = run(exact, images), actual = run(net, images);
+            for (std::size_t i = 0; i < expected.size(); ++i)
+                if (const std::string &name = expected[i].first; name == "embedding" || name == "logits") {
+                    const double c = cosine(actual[i].second.span(), expected[i].second.span());
+                    EXPECT_GE(c, least) << name << " in " << to_string(type) << ", " << g.images.to_string();
+                    std::cout << GetParam() << " " << to_string(type) << " " << g.images.to_string() << " " << name << ": " << c
+                              << "\n";
+                }
+        }
     }
 }
 

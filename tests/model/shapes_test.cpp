@@ -105,6 +105,23 @@ std::vector<way> all_ways() {
     return ways;
 }
 
+TEST(bundled_model, answers_as_well_in_lower_precisions) {
+    const held_out_pictures &pictures = held_out();
+    const tensor<float> exact = predict(model::open(bundled_model_path()), pictures);
+    for (const isa_tier &tier : isa_tiers())
+        if (tier.supported)
+            for (const precision type : {precision::bfloat16, precision::int8}) {
+                const model net = model::open(bundled_model_path(), {.precision = type, .isa = tier.name});
+                const tensor<float> logits = predict(net, pictures);
+                index_type same = 0;
+                for (index_type i = 0; i < pictures.count(); ++i) same += answer(logits, i) == answer(exact, i);
+                // One picture of the 300.
+                EXPECT_GE(accuracy(logits, pictures), accuracy(exact, pictures) - 0.0034) << to_string(type) << ", " << tier.name;
+                EXPECT_GE(same, pictures.count() - 2) << to_string(type) << ", " << tier.name;
+                for (const layer_precision &l : net.layers()) EXPECT_EQ(l.type, type) << l.name;
+            }
+}
+
 class shapes_test : public testing::TestWithParam<way> {};
 INSTANTIATE_TEST_SUITE_P(bundled, shapes_test, testing::ValuesIn(all_ways()),
                          [](const auto &i) { return (i.param.form == graph::folded ? "folded_" : "train_time_") + i.param.isa; });

@@ -71,21 +71,12 @@ class attention_block {
     }
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
-        : channels_(c.channels), ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
+        : channels_(c.channels), qkv_(pack_qkv(target.in("token_mixer.qkv"), w.qkv, c.channels)),
+          proj_(pack_pointwise(target.in("token_mixer.proj"), w.proj.kernel, w.proj.bias)),
+          ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
         if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
         if (w.layer_scale_1) layer_scale_.emplace(*w.layer_scale_1);
-        // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than
-        // powers of e.
-        const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
-        const float *const weight = w.qkv.kernel.data();
-        const float *const bias = w.qkv.bias.count() > 0 ? w.qkv.bias.data() : nullptr;
-        const auto factor = [&](index_type out) { return out < channels_ ? scale : 1.0F; };
-        qkv_ = kernels::pack_gemm(
-            target.in("token_mixer.qkv"), channels_, 3 * channels_,
-            [&](index_type in, index_type out) { return weight[out * channels_ + in]; },
-            [&](index_type out) { return bias ? bias[out] * factor(out) : 0.0F; }, factor);
-        proj_ = pack_pointwise(target.in("token_mixer.proj"), w.proj.kernel, w.proj.bias);
     }
 
     void run(const context &c, map_pair &maps) const {
@@ -115,6 +106,18 @@ class attention_block {
     }
 
   private:
+    // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than powers
+    // of e.
+    static kernels::packed_matrix pack_qkv(const kernels::weight_target &target, const reparam::conv &qkv, index_type channels) {
+        const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
+        const float *const weight = qkv.kernel.data();
+        const float *const bias = qkv.bias.count() > 0 ? qkv.bias.data() : nullptr;
+        const auto factor = [&](index_type out) { return out < channels ? scale : 1.0F; };
+        return kernels::pack_gemm(
+            target, channels, 3 * channels, [&](index_type in, index_type out) { return weight[out * channels + in]; },
+            [&](index_type out) { return bias ? bias[out] * factor(out) : 0.0F; }, factor);
+    }
+
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.
     void run_heads(const context &c, const map &qkv, const map &out) const {
         const scope s(c);

@@ -45,7 +45,7 @@ class patch_embed {
 
     patch_embed(const kernels::weight_target &target, const weights &w, const config &c)
         : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
-          pointwise_(target.in("proj.1"), w.pointwise, activation::gelu) {}
+          pointwise_(target, w.pointwise, activation::gelu) {}
 
     /// To two new maps. The one that is read has a halo of 3.
     void run(const context &c, map_pair &maps) const {
@@ -77,9 +77,7 @@ class patch_embed {
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();
         const index_type pixel = spread_channels(out.channels());
         const tiling tiles(out.size, tile_pixels_for(4 * in.pixel_stride + 2 * pixel), c.workers);
-        const kernels::packed_matrix &pointwise = pointwise_.only_conv()->matrix();
-        const operand_layout layout(c, pointwise, tiles.most_pixels());
-        const index_type middle_floats = tiles.most_pixels() * pixel, floats = middle_floats + layout.floats;
+        const index_type floats = tiles.most_pixels() * pixel;
         float *const scratch = c.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {
             const tile t = tiles[i];
@@ -89,7 +87,7 @@ class patch_embed {
             float *to[kernels::gemm_max_pixels];
             run_pixels(middle, pixel, t.pixels(), a);
             tile_pixels(out, t, to);
-            run_matrix(c, pointwise, a, to, t.pixels(), layout, middle + middle_floats, {.after = activation::gelu});
+            c.kernels.gemm(gemm_over(pointwise_.only_conv()->matrix(), a, to, t.pixels(), activation::gelu));
         });
     }
 

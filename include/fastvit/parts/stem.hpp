@@ -50,7 +50,7 @@ class stem {
 
     stem(const kernels::weight_target &target, const weights &w, const config &c)
         : first_(target, w.convs[0], activation::gelu), second_(target, w.convs[1], activation::gelu),
-          third_(target.in_float32(), w.convs[2], activation::gelu), one_(channel_affine::identity(c.channels)) {}
+          third_(target, w.convs[2], activation::gelu), one_(channel_affine::identity(c.channels)) {}
 
     /// Images of the extent `size`, to a map of the extent output().
     void run(const context &c, const image_source &images, const extent &size, const map &out) const {
