@@ -47,6 +47,9 @@ const fs::path checkpoints = data / "checkpoints";
 const std::string tiny = (checkpoints / "tiny.safetensors").string();
 const std::string folded = (checkpoints / "tiny_reparam.safetensors").string();
 const std::string picture = (data / "preprocess" / "rgb.png").string();
+const std::vector<std::string> three_pictures{(data / "preprocess" / "photo_31x47.png").string(),
+                                              (data / "preprocess" / "rgb.jpg").string(),
+                                              (data / "preprocess" / "photo_200x300.png").string()};
 
 std::string shell_word(std::string_view word) {
     std::string result = "'";
@@ -420,6 +423,65 @@ TEST(cli_verify, fails_where_the_results_are_no_numbers) {
     EXPECT_EQ(f.status, 1);
     EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
     EXPECT_EQ(f.out.find("agree"), f.out.npos);
+}
+
+TEST(cli_verify, compares_a_precision_with_float32) {
+    for (const std::string name : {"bfloat16", "int8"}) {
+        const json report = parse(fastvit_cli({"verify", "--precision", name, "--model", folded, "--size", "64", "--json"}));
+        EXPECT_EQ(report["precision"], name);
+        EXPECT_EQ(report["inputs"], 1);
+        EXPECT_EQ(report["size"], json({64, 64}));
+        EXPECT_EQ(report["differences"]["stem"], 0);
+        for (const char *result : {"stage3", "embedding", "logits"}) {
+            EXPECT_GT(report["differences"][result], 0);
+            EXPECT_GT(report["cosines"][result], 0.99);
+            EXPECT_LT(report["cosines"][result], 1);
+        }
+        EXPECT_EQ(report["layers"].size(), 12);
+        for (const json &layer : report["layers"]) EXPECT_EQ(layer["precision"], name);
+    }
+    const json same = parse(fastvit_cli({"verify", "--precision", "float32", "--model", folded, "--size", "64", "--json"}));
+    for (const auto &[name, difference] : same["differences"].items()) EXPECT_EQ(difference, 0) << name;
+}
+
+TEST(cli_verify, compares_on_pictures) {
+    std::vector<std::string> command{"verify", "--precision", "int8", "--json"};
+    command.insert(command.end(), three_pictures.begin(), three_pictures.end());
+    const json report = parse(fastvit_cli(command));
+    EXPECT_EQ(report["inputs"], 3);
+    EXPECT_FALSE(report.contains("size"));
+    EXPECT_GE(report["first_answer_agrees"], 2);
+    EXPECT_LE(report["first_five_agree"], 3);
+    EXPECT_NE(std::find(three_pictures.begin(), three_pictures.end(), report["worst"].get<std::string>()), three_pictures.end());
+    command[3] = "none.png";
+    const finished f = fastvit_cli(command);
+    EXPECT_EQ(f.status, 1);
+    EXPECT_NE(f.out.find("for 3 pictures"), f.out.npos) << f.out;
+    EXPECT_NE(f.err.find("none.png"), f.err.npos);
+    // The graphs on pictures, too.
+    const finished graphs = fastvit_cli({"verify", picture});
+    expect_success(graphs);
+    EXPECT_NE(graphs.out.find("for 1 pictures"), graphs.out.npos) << graphs.out;
+}
+
+TEST(cli, takes_a_precision_wherever_a_network_runs) {
+    const json info = parse(fastvit_cli({"info", "--model", folded, "--precision", "int8", "--json"}));
+    EXPECT_EQ(info["precision"], "int8");
+    EXPECT_EQ(info["layers"].size(), 12);
+    EXPECT_EQ(parse(fastvit_cli({"info", "--model", folded, "--json"}))["precision"], "float32");
+    const json profile = parse(
+        fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "bfloat16", "--json"}));
+    EXPECT_EQ(profile["precision"], "bfloat16");
+    EXPECT_EQ(profile["parts"][0]["precision"], "float32");
+    EXPECT_EQ(profile["parts"][2]["name"], "stages.0.blocks.0.mlp");
+    EXPECT_EQ(profile["parts"][2]["precision"], "bfloat16");
+    const std::string exact = fastvit_cli({"embed", "--json", picture}).out;
+    EXPECT_EQ(fastvit_cli({"embed", "--json", picture, "--precision", "float32"}).out, exact);
+    const finished rough = fastvit_cli({"embed", "--json", picture, "--precision", "int8"});
+    expect_success(rough);
+    EXPECT_NE(rough.out, exact);
+    expect_failure(fastvit_cli({"profile", "--model", tiny, "--graph", "train", "--precision", "int8"}), 1, {"train-time graph"});
+    expect_failure(fastvit_cli({"classify", picture, "--precision", "int4"}), 2, {"--precision"});
 }
 
 // --- profile
@@ -798,10 +860,6 @@ checkpoint features_of(const temporary_directory &directory, const std::string &
     return checkpoint::open(output);
 }
 
-const std::vector<std::string> three_pictures{(data / "preprocess" / "photo_31x47.png").string(),
-                                              (data / "preprocess" / "rgb.jpg").string(),
-                                              (data / "preprocess" / "photo_200x300.png").string()};
-
 // The rows of a stack of results, one for each of `three_pictures`.
 void expect_rows(const checkpoint &stack, const std::string &name, const std::vector<checkpoint> &expected,
                  const std::string &expected_name) {
@@ -952,6 +1010,7 @@ TEST(cli_embed, goes_on_after_it_was_stopped) {
 
         // Not with other options or pictures, whose results would not belong together.
         expect_failure(fastvit_cli(command(name, output, {"--mode", "squash"})), 1, {"out.safetensors.partial", "another model"});
+        expect_failure(fastvit_cli(command(name, output, {"--precision", "int8"})), 1, {"out.safetensors.partial", "another model"});
         std::swap(files[0], files[2]);
         expect_failure(fastvit_cli(command(name, output, {})), 1, {"out.safetensors.partial", "other pictures"});
         std::swap(files[0], files[2]);
