@@ -6,7 +6,8 @@
 //
 // Each runs on a tile as the network cuts them, again and again, so its maps and most weights are in the first two caches.
 // gmac_per_s counts multiply-adds without padding; peak_fraction is their share of what the core could do with the widest vectors
-// it has, whatever the tier (see fma_peak.hpp).
+// it has, whatever the tier (see fma_peak.hpp); for gemm_int8 and gemm_bfloat16 own_peak_fraction is the share of what the tier's
+// instructions for that type could do (see product_peak.hpp).
 #include "fastvit/architecture.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
@@ -14,6 +15,7 @@
 #include "fastvit/runtime/map.hpp"
 
 #include "cli/fma_peak.hpp"
+#include "product_peak.hpp"
 #include "support/seeded.hpp"
 
 #include <benchmark/benchmark.h>
@@ -108,6 +110,57 @@ void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shap
                               .column_end = packed.columns,
                               .act = act};
     time_macs(state, static_cast<double>(s.pixels * s.k * s.n), [&] { tier.gemm(arguments); });
+}
+
+// The left operand of a product below float32, encoded.
+struct encoded_operand {
+    std::vector<const float *> rows;
+    float_buffer x;
+    buffer<std::byte> bytes;
+    std::vector<pixel_range> ranges;
+    encode_args arguments;
+
+    encoded_operand(const encoded_kernels &kernel, const gemm_shape &s, activation act)
+        : x(seeded_buffer("a", s.pixels * spread_channels(s.k))), ranges(static_cast<std::size_t>(s.pixels)) {
+        const index_type channels = padded_channels(s.k), pixel = channels * kernel.element_bytes;
+        bytes = buffer<std::byte>(s.pixels * pixel);
+        for (index_type p = 0; p < s.pixels; ++p) rows.push_back(x.data() + p * spread_channels(s.k));
+        arguments = {.x = rows.data(),
+                     .pixels = s.pixels,
+                     .channels = channels,
+                     .act = act,
+                     .out = bytes.data(),
+                     .out_pixel = pixel,
+                     .ranges = ranges.data()};
+        kernel.encode(arguments);
+    }
+};
+
+void run_encode(benchmark::State &state, const kernel_table &tier, fastvit::precision type, const gemm_shape &s, activation act) {
+    const encoded_operand a(tier.encoded(type), s, act);
+    time_elements(state, s.pixels * s.k, [&] { tier.encoded(type).encode(a.arguments); });
+}
+
+void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit::precision type, const gemm_shape &s) {
+    const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
+    weight_target target(tier);
+    target.type = type;
+    const packed_matrix packed = pack_gemm(
+        target, s.k, s.n, [&](index_type row, index_type column) { return w[row * s.n + column]; },
+        [](index_type) { return 0.1F; });
+    const encoded_operand a(tier.encoded(type), s, activation::none);
+    float_buffer c(s.pixels * spread_channels(s.n));
+    std::vector<float *> to;
+    for (index_type p = 0; p < s.pixels; ++p) to.push_back(c.data() + p * spread_channels(s.n));
+    const encoded_gemm_args arguments{.a = a.bytes.data(),
+                                      .a_pixel = a.arguments.out_pixel,
+                                      .ranges = a.ranges.data(),
+                                      .pixels = s.pixels,
+                                      .matrix = packed,
+                                      .c = to.data()};
+    const double own = bench::product_peak(tier.name, type), macs = static_cast<double>(s.pixels * s.k * s.n);
+    time_macs(state, macs, [&] { tier.encoded(type).gemm(arguments); });
+    if (own > 0) state.counters["own_peak_fraction"] = 1e9 * state.counters["gmac_per_s"] / own;
 }
 
 struct depthwise_shape {
@@ -207,6 +260,20 @@ class registrar {
         }
     }
 
+    // A dense layer of a block, in every type; `before` is the activation that int8 and bfloat16 compute in front of it.
+    void dense(const std::string &layer, const gemm_shape &s, activation before = activation::none) {
+        if (!gemms_.contains(s))
+            for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {
+                const std::string shape = layer + "/pixels:" + std::to_string(s.pixels) + "/k:" + std::to_string(s.k);
+                const std::string name(to_string(type));
+                add(prefix_ + "gemm_" + name + "/" + shape + "/n:" + std::to_string(s.n),
+                    [s, type](benchmark::State &state, const kernel_table &t) { run_encoded_gemm(state, t, type, s); });
+                add(prefix_ + "encode_" + name + "/" + shape + (before == activation::gelu ? "/gelu" : "/plain"),
+                    [s, type, before](benchmark::State &state, const kernel_table &t) { run_encode(state, t, type, s, before); });
+            }
+        gemm(layer, s);
+    }
+
     void depthwise(const std::string &layer, const depthwise_shape &s) {
         if (!depthwises_.insert(s).second) return;
         const std::string name = prefix_ + "depthwise/" + layer + "/k:" + std::to_string(s.kernel) +
@@ -235,12 +302,12 @@ class registrar {
             if (stage.mixer == fastvit::token_mixer::rep_mixer) {
                 depthwise(in + "mixer", {side, side, c, 3});
             } else {
-                gemm(in + "qkv", {pixels, c, 3 * c});
-                gemm(in + "proj", {pixels, c, c});
+                dense(in + "qkv", {pixels, c, 3 * c});
+                dense(in + "proj", {pixels, c, c});
             }
             depthwise(in + "mlp", {side, side, c, 7});
-            gemm(in + "fc1", {pixels, c, stage.hidden});
-            gemm(in + "fc2", {pixels, stage.hidden, c});
+            dense(in + "fc1", {pixels, c, stage.hidden});
+            dense(in + "fc2", {pixels, stage.hidden, c}, activation::gelu);
             before = c;
         }
         depthwise(prefix + "final_conv", {side, side, before, 3, 1, net.head_channels / before});

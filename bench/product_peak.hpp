@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// The multiply-adds that a core can start in a tier's instructions for bfloat16 and int8, measured as fma_peak.hpp measures
+// float32's: chains on registers alone.
+#pragma once
+
+#include "fastvit/impl/kernels/registry.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+namespace bench {
+
+namespace peak_detail {
+
+#if defined(__x86_64__)
+#define FASTVIT_BENCH_REGISTER(r) "+v"(r)
+
+FASTVIT_TARGET_BEGIN("avx2,fma")
+namespace avx2 {
+using namespace fastvit::kernels::avx2;
+#include "product_chain.inl"
+inline double int8() { return run_chains<int8_product>(); }
+} // namespace avx2
+FASTVIT_TARGET_END
+FASTVIT_TARGET_BEGIN("avx2,fma,avxvnni")
+namespace avx_vnni {
+using namespace fastvit::kernels::avx2;
+#include "product_chain.inl"
+inline double int8() { return run_chains<fastvit::kernels::avx_vnni::int8_product>(); }
+} // namespace avx_vnni
+FASTVIT_TARGET_END
+FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512vnni,avx512bf16,avx2,fma")
+namespace avx512 {
+using namespace fastvit::kernels::avx512;
+#include "product_chain.inl"
+inline double int8() { return run_chains<int8_product>(); }
+inline double int8_vnni() { return run_chains<fastvit::kernels::avx512_vnni::int8_product>(); }
+inline double bfloat16() { return run_chains<fastvit::kernels::avx512_bf16::bfloat16_product>(); }
+} // namespace avx512
+FASTVIT_TARGET_END
+#endif
+
+} // namespace peak_detail
+
+/// In multiply-adds a second, in about `seconds`; 0 where the tier has no instruction of its own for the type, and computes it
+/// in float32.
+inline double product_peak(std::string_view tier, fastvit::precision type, double seconds = 0.02) {
+    double (*run)() = nullptr;
+#if defined(__x86_64__)
+    if (type == fastvit::precision::int8) {
+        if (tier == "avx2") run = peak_detail::avx2::int8;
+        if (tier == "avx_vnni") run = peak_detail::avx_vnni::int8;
+        if (tier == "avx512") run = peak_detail::avx512::int8;
+        if (tier == "avx512_vnni" || tier == "avx512_bf16") run = peak_detail::avx512::int8_vnni;
+    } else if (tier == "avx512_bf16") {
+        run = peak_detail::avx512::bfloat16;
+    }
+#endif
+    if (!run) return 0;
+    using clock = std::chrono::steady_clock;
+    double fastest = 0;
+    const auto end = clock::now() + std::chrono::duration<double>(seconds);
+    for (auto before = clock::now(); before < end;) {
+        const double operations = run();
+        const auto after = clock::now();
+        fastest = std::max(fastest, operations / std::chrono::duration<double>(after - before).count());
+        before = after;
+    }
+    return fastest;
+}
+
+} // namespace bench
