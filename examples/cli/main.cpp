@@ -296,7 +296,8 @@ void add_info(CLI::App &app, command &chosen) {
         add_command(app, chosen, "info", "Show what a checkpoint holds and which kernels would run it", o, cli::info);
     add_model(*sub, o->model, bundled);
     add_side(*sub, o->size, "Side of the input for the cost");
-    add_precision(*sub, o->precision, "Show what each dense layer would compute in, and why: float32 (the default), bfloat16 or int8");
+    add_precision(*sub, o->precision,
+                  "Show what each dense layer would compute in, and why: float32 (the default), bfloat16 or int8");
     add_json(*sub, o->json);
     sub->add_flag("--tensors", o->tensors, "List the tensors");
 }

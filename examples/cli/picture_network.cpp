@@ -128,7 +128,8 @@ fastvit::executor &picture_network::threads() { return state_->threads; }
 
 std::string picture_network::description() const {
     return "fastvit: " + net().variant + ", " + std::to_string(state_->how.width) + " x " + std::to_string(state_->how.height) +
-           ", " + std::string(to_string(state_->net.precision())) + ", " + std::string(state_->net.isa()) + ", " + std::to_string(state_->threads.workers()) + " threads";
+           ", " + std::string(to_string(state_->net.precision())) + ", " + std::string(state_->net.isa()) + ", " +
+           std::to_string(state_->threads.workers()) + " threads";
 }
 
 bool picture_network::report_skipped() const {

@@ -143,7 +143,8 @@ void print_table(const std::vector<line> &lines, double total, double peak) {
         std::cout << '\n';
     };
     std::cout << std::left << std::setw(32) << "part" << std::right << std::setw(9) << "ms" << std::setw(9) << "share"
-              << std::setw(9) << "GMAC" << std::setw(8) << "GMAC/s" << std::setw(9) << "of peak" << "  dense layers\n";
+              << std::setw(9) << "GMAC" << std::setw(8) << "GMAC/s" << std::setw(9) << "of peak"
+              << "  dense layers\n";
     double named = 0, macs = 0;
     for (const line &l : lines) {
         print(l.name, l.milliseconds, l.multiply_adds, l.type);
@@ -157,7 +158,8 @@ void print_table(const std::vector<line> &lines, double total, double peak) {
 void print_json(const std::vector<line> &lines, double total, double peak, const fastvit::model &net, int threads) {
     json parts = json::array();
     for (const line &l : lines)
-        parts.push_back({{"name", l.name}, {"precision", l.type}, {"milliseconds", l.milliseconds}, {"multiply_adds", l.multiply_adds}});
+        parts.push_back(
+            {{"name", l.name}, {"precision", l.type}, {"milliseconds", l.milliseconds}, {"multiply_adds", l.multiply_adds}});
     std::cout << json{{"variant", net.architecture().variant},
                       {"kernels", net.isa()},
                       {"precision", to_string(net.precision())},
@@ -200,14 +202,15 @@ int profile(const profile_options &options) {
     std::vector<line> lines;
     for (const fastvit::part_cost &part : fastvit::part_costs(net.architecture(), size, size))
         if (const auto at = times.find(part.name); at != times.end())
-            lines.push_back({part.name, type_of(net, part.name), median(at->second), part.multiply_adds * static_cast<double>(options.batch)});
+            lines.push_back({part.name, type_of(net, part.name), median(at->second),
+                             part.multiply_adds * static_cast<double>(options.batch)});
     if (options.json) {
         print_json(lines, median(totals), peak, net, threads.workers());
         return 0;
     }
     std::cout << printable(net.architecture().variant) << ", " << options.batch << " x " << size << " x " << size << ", "
-              << to_string(net.precision()) << ", " << net.isa() << ", workers: " << threads.workers() << ", peak " << fixed(peak, 0) << " GFLOP/s in float32, medians of "
-              << options.rounds << " rounds\n";
+              << to_string(net.precision()) << ", " << net.isa() << ", workers: " << threads.workers() << ", peak "
+              << fixed(peak, 0) << " GFLOP/s in float32, medians of " << options.rounds << " rounds\n";
     print_table(lines, median(totals), peak);
     return 0;
 }

@@ -176,8 +176,8 @@ json to_json(const summary &all) {
 }
 
 void print_table(const summary &all) {
-    std::cout << std::left << std::setw(12) << "result" << std::right << std::setw(12) << "cosine" << std::setw(14) << "difference"
-              << '\n';
+    std::cout << std::left << std::setw(12) << "result" << std::right << std::setw(12) << "cosine" << std::setw(14)
+              << "difference" << '\n';
     for (const difference &d : all.worst)
         std::cout << std::left << std::setw(12) << d.name << std::right << std::setw(12) << fixed(d.cosine, 6) << std::setw(14)
                   << std::scientific << std::setprecision(1) << d.largest << '\n';

@@ -65,7 +65,7 @@ class model {
     [[nodiscard]] fastvit::precision precision() const noexcept;
     /// The dense layers in the order in which they run, and what each computes in: int8 falls back to bfloat16 where the weights
     /// would lose too much. As long as the model lives.
-    [[nodiscard]] std::span<const layer_precision> layers() const & noexcept;
+    [[nodiscard]] std::span<const layer_precision> layers() const &noexcept;
     std::span<const layer_precision> layers() const && = delete;
 
     /// The shapes of the outputs for images of this shape, N x C x H x W, without running anything. Throws like forward().

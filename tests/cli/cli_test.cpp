@@ -469,8 +469,8 @@ TEST(cli, takes_a_precision_wherever_a_network_runs) {
     EXPECT_EQ(info["precision"], "int8");
     EXPECT_EQ(info["layers"].size(), 12);
     EXPECT_EQ(parse(fastvit_cli({"info", "--model", folded, "--json"}))["precision"], "float32");
-    const json profile = parse(
-        fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "bfloat16", "--json"}));
+    const json profile =
+        parse(fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "bfloat16", "--json"}));
     EXPECT_EQ(profile["precision"], "bfloat16");
     EXPECT_EQ(profile["parts"][0]["precision"], "float32");
     EXPECT_EQ(profile["parts"][2]["name"], "stages.0.blocks.0.mlp");
@@ -1010,7 +1010,8 @@ TEST(cli_embed, goes_on_after_it_was_stopped) {
 
         // Not with other options or pictures, whose results would not belong together.
         expect_failure(fastvit_cli(command(name, output, {"--mode", "squash"})), 1, {"out.safetensors.partial", "another model"});
-        expect_failure(fastvit_cli(command(name, output, {"--precision", "int8"})), 1, {"out.safetensors.partial", "another model"});
+        expect_failure(fastvit_cli(command(name, output, {"--precision", "int8"})), 1,
+                       {"out.safetensors.partial", "another model"});
         std::swap(files[0], files[2]);
         expect_failure(fastvit_cli(command(name, output, {})), 1, {"out.safetensors.partial", "other pictures"});
         std::swap(files[0], files[2]);

@@ -38,7 +38,8 @@ std::vector<architecture> networks() {
     for (const std::size_t s : {1, 2}) gated.stages[s].downsample_squeeze_excite = true;
     gated.large_kernel_gelu = true;
     return {small_net(), make({plain(1, 16, 37), plain(1, 16, 1), attending(1, 32, 50)}, 64, 9),
-            make({plain(1, 3, 5), plain(1, 9, 7)}, 18, 2), make({attending(1, 32, 64, attention_norm::layer_norm)}, 64, 4), gated};
+            make({plain(1, 3, 5), plain(1, 9, 7)}, 18, 2), make({attending(1, 32, 64, attention_norm::layer_norm)}, 64, 4),
+            gated};
 }
 
 double cosine(const tensor<float> &a, const tensor<float> &b) {
@@ -84,7 +85,7 @@ TEST(lower_precision, gives_the_same_bits_on_any_number_of_threads_and_in_a_batc
             }
             for (index_type n = 0; n < 3; ++n) {
                 const results alone = run(m, tensor<float>(tensor_view<const float>(images.data() + n * images.count() / 3,
-                                                                                     {1, net.in_channels, 65, 47})));
+                                                                                    {1, net.in_channels, 65, 47})));
                 for (std::size_t i = 0; i < alone.size(); ++i) {
                     const auto all = expected[i].second.span();
                     const auto one = alone[i].second.span();
@@ -134,9 +135,8 @@ TEST(lower_precision, of_each_dense_layer_is_said) {
     const model net(source, {.precision = precision::int8}), exact(source);
     for (const layer_precision &l : net.layers()) names.push_back(l.name);
     EXPECT_EQ(names, (std::vector<std::string>{"stages.0.blocks.0.mlp.fc1", "stages.0.blocks.0.mlp.fc2",
-                                               "stages.1.blocks.0.token_mixer.qkv",
-                                               "stages.1.blocks.0.token_mixer.proj", "stages.1.blocks.0.mlp.fc1",
-                                               "stages.1.blocks.0.mlp.fc2"}));
+                                               "stages.1.blocks.0.token_mixer.qkv", "stages.1.blocks.0.token_mixer.proj",
+                                               "stages.1.blocks.0.mlp.fc1", "stages.1.blocks.0.mlp.fc2"}));
     for (const layer_precision &l : exact.layers()) EXPECT_EQ(l.type, precision::float32);
 }
 
@@ -146,7 +146,8 @@ TEST(lower_precision, serves_every_checkpoint) {
     for (const char *name : {"tiny.safetensors", "tiny_fp16.safetensors", "tiny_bf16.pth", "tiny_reparam.safetensors"}) {
         const auto path = data / "checkpoints" / name;
         const results exact = run(model::open(path), images);
-        EXPECT_GE(cosine(run(model::open(path, {.precision = precision::int8}), images).back().second, exact.back().second), 0.998)
+        EXPECT_GE(cosine(run(model::open(path, {.precision = precision::int8}), images).back().second, exact.back().second),
+                  0.998)
             << name;
         EXPECT_GE(cosine(run(model::open(path, {.precision = precision::bfloat16}), images).back().second, exact.back().second),
                   0.9999)
@@ -166,7 +167,8 @@ file_of_tensors rescaled(file_of_tensors file) {
         if (!name.ends_with("mlp.fc1.weight")) continue;
         ++blocks;
         const std::string block = name.substr(0, name.size() - std::string("fc1.weight").size());
-        const std::span<float> scale = floats(block + "conv.bn.weight"), shift = floats(block + "conv.bn.bias"), fc1 = floats(name);
+        const std::span<float> scale = floats(block + "conv.bn.weight"), shift = floats(block + "conv.bn.bias"),
+                               fc1 = floats(name);
         const std::size_t channels = scale.size();
         for (std::size_t c = 0; c < channels; ++c) {
             const float factor = std::exp2(12 * (static_cast<float>(random() >> 8) * 0x1p-24F) - 6); // 1/64 to 64
@@ -193,8 +195,8 @@ TEST(lower_precision, does_not_depend_on_how_a_channel_is_scaled_on_its_way_to_f
 
 TEST(balance, changes_no_product_and_undoes_any_scaling) {
     const auto make_pair = [](float factor) {
-        reparam::conv depthwise{tensor<float>({3, 1, 7, 7}), tensor<float>({3})}, pointwise{tensor<float>({5, 3, 1, 1}),
-                                                                                           tensor<float>({5})};
+        reparam::conv depthwise{tensor<float>({3, 1, 7, 7}), tensor<float>({3})},
+            pointwise{tensor<float>({5, 3, 1, 1}), tensor<float>({5})};
         for (index_type i = 0; i < depthwise.kernel.count(); ++i)
             depthwise.kernel.data()[i] = factor * std::sin(static_cast<float>(i));
         for (index_type c = 0; c < 3; ++c) depthwise.bias(c) = factor * 0.1F * static_cast<float>(c);

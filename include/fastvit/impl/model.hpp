@@ -56,7 +56,7 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
 FASTVIT_FUNCTION const fastvit::architecture &model::architecture() const noexcept { return network_->net(); }
 FASTVIT_FUNCTION std::string_view model::isa() const noexcept { return network_->tier().name; }
 FASTVIT_FUNCTION fastvit::precision model::precision() const noexcept { return network_->precision(); }
-FASTVIT_FUNCTION std::span<const layer_precision> model::layers() const & noexcept { return network_->layers(); }
+FASTVIT_FUNCTION std::span<const layer_precision> model::layers() const &noexcept { return network_->layers(); }
 
 namespace parts {
 
