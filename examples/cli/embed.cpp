@@ -23,10 +23,11 @@ using fastvit::error_kind;
 using fastvit::index_type;
 
 // Numbers of type float: enough digits to read the same float again, and no more.
-using json = nlohmann::basic_json<nlohmann::ordered_map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
+using float_json =
+    nlohmann::basic_json<nlohmann::ordered_map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
 
 /// A file's name may be any bytes; JSON is UTF-8.
-std::string text_of(const json &value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
+std::string float_text_of(const float_json &value) { return value.dump(-1, ' ', false, float_json::error_handler_t::replace); }
 
 kept_picture keep(const sight &seen) {
     kept_picture kept{.file = seen.file, .results = {}};
@@ -46,7 +47,7 @@ std::string job_of(const model_file &model, const picture_options &input, const 
     const std::filesystem::path file = path_of(model);
     std::error_code ignored;
     const auto written = std::filesystem::last_write_time(file, ignored).time_since_epoch().count();
-    return text_of(
+    return float_text_of(
         {{"model", std::filesystem::absolute(file, ignored).string()},
          {"bytes", static_cast<std::uint64_t>(std::filesystem::file_size(file, ignored))},
          {"written", static_cast<std::int64_t>(written)},
@@ -81,7 +82,7 @@ int embed(const embed_options &options) {
     const auto print = [&](const std::string &file, std::span<const float> values) {
         if (!prints) return;
         std::cout << std::exchange(before, ",\n")
-                  << text_of({{"file", file}, {"embedding", std::vector<float>(values.begin(), values.end())}});
+                  << float_text_of({{"file", file}, {"embedding", std::vector<float>(values.begin(), values.end())}});
     };
     if (rows && prints) rows->for_each_row(print);
     const bool failed_before = rows && rows->failed() > 0;

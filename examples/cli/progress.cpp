@@ -10,7 +10,7 @@ namespace cli {
 namespace {
 
 constexpr fastvit::index_type few = 8; // are done before anybody wonders
-constexpr fastvit::index_type width = 40;
+constexpr fastvit::index_type bar_width = 40;
 constexpr std::chrono::milliseconds interval{100};
 
 } // namespace
@@ -24,8 +24,8 @@ void progress_bar::step() {
     if (!wanted_ || (done_ < total_ && now - drawn_ < interval)) return;
     drawn_ = now;
     shown_ = true;
-    const fastvit::index_type filled = width * done_ / total_;
-    std::cerr << "\r[" << std::string(filled, '#') << std::string(width - filled, '.') << "] " << done_ << " of " << total_
+    const fastvit::index_type filled = bar_width * done_ / total_;
+    std::cerr << "\r[" << std::string(filled, '#') << std::string(bar_width - filled, '.') << "] " << done_ << " of " << total_
               << std::flush;
 }
 
