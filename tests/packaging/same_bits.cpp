@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Runs all units of the program (see unit.cpp) and compares what they give. FASTVIT_TEST_UNITS is a list of them, each as
-// UNIT(name). What a unit is called says what the machine needs.
+// Runs all units of the program (see unit.cpp) and compares what they give. What a unit is called says what the machine needs.
 //
 //     same_bits CHECKPOINTS BUNDLED-MODEL SCRATCH
 #include "unit.hpp"
@@ -10,20 +9,7 @@
 #include <iostream>
 #include <string_view>
 
-#define UNIT(name) std::vector<unit_result> name(const unit_files &files);
-FASTVIT_TEST_UNITS
-#undef UNIT
-
 namespace {
-
-struct unit {
-    std::string_view name;
-    std::vector<unit_result> (*run)(const unit_files &files);
-};
-
-#define UNIT(name) {#name, name},
-constexpr unit units[] = {FASTVIT_TEST_UNITS};
-#undef UNIT
 
 bool runs_here([[maybe_unused]] std::string_view name) {
 #if defined(__x86_64__)
@@ -66,7 +52,7 @@ int main(int argc, char **argv) {
     bool failed = false;
     std::string_view first;
     std::vector<unit_result> expected;
-    for (const unit &u : units) {
+    for (const unit &u : all_units()) {
         if (!runs_here(u.name)) {
             std::cout << u.name << " is linked, but this machine cannot run it\n";
             continue;

@@ -1,9 +1,11 @@
-# Configures, builds and runs the project in downstream/, which gets fastvit the given WAY.
+# Configures, builds and runs the project in downstream/, which gets fastvit the given WAYS, one after the other in one build
+# directory: what a way builds as the one before it did is not built again.
+cmake_minimum_required(VERSION 3.22)
 file(REMOVE_RECURSE ${WORK})
 set(run COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
 
 set(prefix ${WORK}/prefix)
-if(WAY STREQUAL find_package)
+if(find_package IN_LIST WAYS)
     # Moved after the installation: the package files must not hold absolute paths.
     execute_process(COMMAND ${CMAKE_COMMAND} --install ${FASTVIT_BUILD} --prefix ${WORK}/staging ${run})
     file(RENAME ${WORK}/staging ${prefix})
@@ -17,34 +19,37 @@ if(WAY STREQUAL find_package)
     endforeach()
 endif()
 
-execute_process(
-    COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/downstream -B ${WORK}/build -G ${GENERATOR}
-            -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_BUILD_TYPE=Debug -DWAY=${WAY} -DFASTVIT_SOURCE=${FASTVIT_SOURCE}
-            -DVERSION=${VERSION} -DCMAKE_PREFIX_PATH=${prefix} ${run}
-)
-execute_process(COMMAND ${CMAKE_COMMAND} --build ${WORK}/build ${run})
-set(programs ${WORK}/build/header_only ${WORK}/build/compiled)
+# All programs give the same bits.
+unset(first)
+function(run_program program)
+    execute_process(COMMAND ${program} OUTPUT_VARIABLE answer ECHO_OUTPUT_VARIABLE ${run})
+    if(NOT DEFINED first)
+        set(first "${answer}" PARENT_SCOPE)
+    elseif(NOT answer STREQUAL first)
+        message(FATAL_ERROR "${program} gives another answer than header_only")
+    endif()
+endfunction()
+
+foreach(way IN LISTS WAYS)
+    execute_process(
+        COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/downstream -B ${WORK}/build -G ${GENERATOR}
+                -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_BUILD_TYPE=None -DWAY=${way} -DFASTVIT_SOURCE=${FASTVIT_SOURCE}
+                -DVERSION=${VERSION} -DCMAKE_PREFIX_PATH=${prefix} ${run}
+    )
+    execute_process(COMMAND ${CMAKE_COMMAND} --build ${WORK}/build ${run})
+    run_program(${WORK}/build/header_only)
+    run_program(${WORK}/build/compiled)
+endforeach()
 
 # The compiled form without CMake: one command.
-if(WAY STREQUAL find_package)
+if(find_package IN_LIST WAYS)
     if(NOT EXISTS ${prefix}/${LIBDIR}/libfastvit_compiled.a)
         message(FATAL_ERROR "the library is not in ${prefix}/${LIBDIR}")
     endif()
     execute_process(
-        COMMAND ${COMPILER} -std=c++20 -O1 -I${prefix}/include -DFASTVIT_COMPILED
+        COMMAND ${COMPILER} -std=c++20 -I${prefix}/include -DFASTVIT_COMPILED
                 "-DFASTVIT_DATA_DIR=\"${prefix}/${DATADIR}/fastvit/shapes\"" ${CMAKE_CURRENT_LIST_DIR}/downstream/app.cpp
                 ${prefix}/include/fastvit/source.cpp -pthread -o ${WORK}/by_hand ${run}
     )
-    list(APPEND programs ${WORK}/by_hand)
+    run_program(${WORK}/by_hand)
 endif()
-
-# All give the same bits.
-unset(first)
-foreach(program IN LISTS programs)
-    execute_process(COMMAND ${program} OUTPUT_VARIABLE answer ECHO_OUTPUT_VARIABLE ${run})
-    if(NOT DEFINED first)
-        set(first "${answer}")
-    elseif(NOT answer STREQUAL first)
-        message(FATAL_ERROR "${program} gives another answer than header_only")
-    endif()
-endforeach()
