@@ -44,9 +44,10 @@ foreach(document README CONTRIBUTING)
         math(EXPR line "${line} + ${newlines} - 1")
 
         add_executable(${name} ${source})
-        # The first is header-only, as most users begin; the others are compiled in a second each.
+        # The first is header-only, as most users begin, and not optimised: it runs once. The others are compiled in a second each.
         if(number EQUAL 1)
             target_link_libraries(${name} PRIVATE fastvit::fastvit fastvit_warnings)
+            target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)
         else()
             target_link_libraries(${name} PRIVATE fastvit::compiled fastvit_warnings)
         endif()
