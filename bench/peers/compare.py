@@ -6,6 +6,9 @@ each, the first of a round alternating, so that whatever else the machine does f
 machine's peak of float32 multiply-adds is measured in every round too. Figures are medians over all runs of all rounds, ratios
 medians over the rounds.
 
+With --precision, also int8 and bfloat16: beside ONNX Runtime's int8, its dense layers quantized with the ranges of the image that is
+timed, and, as it computes no bfloat16, beside its float32. Then the cosine of each one's logits with our float32 logits is given.
+
 ONNX Runtime is called from Node, whose binding adds 0.05 ms or less to a call (measured with a graph of one node).
 """
 from __future__ import annotations
@@ -57,13 +60,19 @@ class Peer:
         self.process.wait()
 
 
+def logits_of(peer: Peer, data: Path) -> np.ndarray:
+    path = data / "logits.bin"
+    peer.ask(f"output {path}")
+    return np.fromfile(path, dtype="<f4").astype(np.float64)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
 def check_agreement(ours: Peer, theirs: Peer, data: Path) -> float:
     """The largest difference of the two logits, relative to the largest logit."""
-    logits = []
-    for peer, name in ((ours, "fastvit"), (theirs, "onnxruntime")):
-        path = data / f"logits_{name}.bin"
-        peer.ask(f"output {path}")
-        logits.append(np.fromfile(path, dtype="<f4").astype(np.float64))
+    logits = [logits_of(peer, data) for peer in (ours, theirs)]
     difference = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[1]).max())
     if not difference <= AGREEMENT:
         raise RuntimeError(f"the logits differ by {difference:.1e} of the largest, more than {AGREEMENT:.0e}: {data}")
@@ -82,14 +91,26 @@ def summary(peer: Peer, rounds: list[list[float]], gmac: float, peak: float) -> 
     }
 
 
-def compare(variant: str, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+def open_ours(variant: str, threads: int, precision: str, options: argparse.Namespace) -> Peer:
     stem = options.data / f"{variant}_{options.size}"
-    image, shape = f"{stem}.image", [str(options.size), str(threads)]
-    ours = Peer([str(options.programs / "peer_fastvit"), f"{stem}.safetensors", image, *shape])
-    script = Path(__file__).with_name("peer_onnxruntime.js")
-    theirs = Peer(["node", str(script), str(options.modules), f"{stem}.onnx", image, *shape])
+    program = str(options.programs / "peer_fastvit")
+    return Peer([program, f"{stem}.safetensors", f"{stem}.image", str(options.size), str(threads), precision])
+
+
+def open_theirs(variant: str, threads: int, suffix: str, options: argparse.Namespace) -> Peer:
+    stem = options.data / f"{variant}_{options.size}"
+    script = str(Path(__file__).with_name("peer_onnxruntime.js"))
+    return Peer(["node", script, str(options.modules), f"{stem}{suffix}.onnx", f"{stem}.image", str(options.size), str(threads)])
+
+
+def compare(variant: str, threads: int, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    ours = open_ours(variant, threads, precision, options)
+    theirs = open_theirs(variant, threads, "_int8" if precision == "int8" else "", options)
     try:
-        agreement = check_agreement(ours, theirs, options.data)
+        exact = open_ours(variant, threads, "float32", options)
+        reference = logits_of(exact, options.data)
+        exact.close()
+        agreement = check_agreement(ours, theirs, options.data) if precision == "float32" else None
         slowest = max(statistics.median(peer.ask(f"run {WARM_UP} 3")) for peer in (ours, theirs))
         runs = max(MIN_RUNS, min(MAX_RUNS, math.ceil(ROUND_MS / slowest)))
         rounds: dict[Peer, list[list[float]]] = {ours: [], theirs: []}
@@ -103,6 +124,8 @@ def compare(variant: str, threads: int, options: argparse.Namespace) -> dict[str
         result = {
             "variant": variant,
             "threads": threads,
+            "precision": precision,
+            "cosines": [cosine(logits_of(peer, options.data), reference) for peer in (ours, theirs)],
             "size": options.size,
             "gmac": gmac,
             "runs": runs * options.rounds,
@@ -133,9 +156,30 @@ def cpu_name() -> str:
     return platform.machine()
 
 
+def lower_precision_table(results: list[dict[str, Any]], ours: str, theirs: str) -> list[str]:
+    lines = [
+        f"Below float32: {ours} beside {theirs} in int8, and its float32 where ours is bfloat16. Cosines of the logits with those of "
+        "float32.",
+        "",
+        f"| variant | threads | precision | {ours}, ms | {theirs}, ms | times as fast | our cosine | theirs |",
+        "| --- | ---: | --- " + "| ---: " * 5 + "|",
+    ]
+    for r in results:
+        a, b = r["fastvit"], r["onnxruntime"]
+        lines.append(
+            f"| {r['variant'].upper()} | {r['threads']} | {r['precision']} | {a['ms']:.1f} | {b['ms']:.1f} | {r['speedup']:.2f} |"
+            f" {r['cosines'][0]:.5f} | {r['cosines'][1]:.5f} |"
+        )
+    return lines
+
+
 def tables(report: dict[str, Any]) -> str:
-    results, machine = report["results"], report["machine"]
-    ours, theirs = results[0]["fastvit"]["name"], results[0]["onnxruntime"]["name"]
+    machine = report["machine"]
+    lower = [r for r in report["results"] if r["precision"] != "float32"]
+    results = [r for r in report["results"] if r["precision"] == "float32"]
+    ours, theirs = (report["results"][0][name]["name"] for name in ("fastvit", "onnxruntime"))
+    if not results:
+        return "\n".join(lower_precision_table(lower, ours, theirs))
     lines = [
         f"{ours} and {theirs}, float32, one image of {results[0]['size']} x {results[0]['size']}, on {machine['cpu']} "
         f"({machine['cores']} cores, {results[0]['isa']}). Load average {machine['load_average']:.1f} at the start, "
@@ -165,6 +209,8 @@ def tables(report: dict[str, Any]) -> str:
             f"| {r['variant'].upper()} | {r['threads']} | {a['load_ms']:.0f} | {b['load_ms']:.0f} |"
             f" {a['memory_peak_mib']:.0f} ({a['memory_before_mib']:.0f}) | {b['memory_peak_mib']:.0f} ({b['memory_before_mib']:.0f}) |"
         )
+    if lower:
+        lines += ["", *lower_precision_table(lower, ours, theirs)]
     return "\n".join(lines)
 
 
@@ -174,7 +220,14 @@ def prepare(variant: str, options: argparse.Namespace) -> None:
     files = [f"{stem}.safetensors", f"{stem}.image"]
     subprocess.run([str(options.programs / "make_checkpoint"), variant, str(options.size), *files], check=True)
     exporter = Path(__file__).with_name("export_onnx.py")
-    subprocess.run([sys.executable, str(exporter), files[0], str(options.size), f"{stem}.onnx"], check=True)
+    command = [sys.executable, str(exporter), files[0], str(options.size)]
+    subprocess.run([*command, f"{stem}.onnx"], check=True)
+    if "int8" in options.precision:
+        subprocess.run([*command, f"{stem}_observed.onnx", "--observe"], check=True)
+        observer = open_theirs(variant, 1, "_observed", options)
+        observer.ask(f"numbers {stem}.ranges")
+        observer.close()
+        subprocess.run([*command, f"{stem}_int8.onnx", "--ranges", f"{stem}.ranges"], check=True)
 
 
 def main() -> None:
@@ -183,6 +236,7 @@ def main() -> None:
     numbers = lambda text: [int(n) for n in text.split(",")]  # noqa: E731
     parser.add_argument("--variants", type=names, default=VARIANTS, help="such as t8,ma36; mci0 to mci4 too (default: T8 to MA36)")
     parser.add_argument("--threads", type=numbers, default=[1, 2], help="such as 1,2")
+    parser.add_argument("--precision", type=names, default=["float32"], help="such as float32,bfloat16,int8")
     parser.add_argument("--size", type=int, default=256, help="height and width of the image")
     parser.add_argument("--rounds", type=int, default=9, help="of each runtime")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
@@ -199,12 +253,12 @@ def main() -> None:
     }
     for variant in options.variants:
         prepare(variant, options)
-        for threads in options.threads:
-            result = compare(variant, threads, options)
+        for threads, precision in ((t, p) for t in options.threads for p in options.precision):
+            result = compare(variant, threads, precision, options)
             report["results"].append(result)
             print(
-                f"{variant} on {threads}: {result['fastvit']['ms']:.1f} ms, ONNX Runtime {result['onnxruntime']['ms']:.1f} ms,"
-                f" logits within {result['agreement']:.0e}",
+                f"{variant} on {threads}, {precision}: {result['fastvit']['ms']:.1f} ms,"
+                f" ONNX Runtime {result['onnxruntime']['ms']:.1f} ms",
                 file=sys.stderr,
             )
             # After each, so that an interrupted run leaves what it has.

@@ -1,15 +1,21 @@
 #!/usr/bin/env python3
 """Write a folded FastViT checkpoint (safetensors, timm's tensor names) as an ONNX graph for other runtimes.
 
-    export_onnx.py CHECKPOINT SIZE GRAPH
+    export_onnx.py CHECKPOINT SIZE GRAPH [--observe | --ranges FILE]
 
 The graph is the one that torch's exporter would write for the folded network, for one image of SIZE x SIZE: Conv in NCHW, GELU from
 Erf, attention from MatMul and Softmax. What torch leaves to the runtime is folded here already, in float64: the BatchNorm after each
 7 x 7, the layer scales, attention's BatchNorm, and the 1 / sqrt(32) of its scores. So no runtime has to do work at run time that this
 library does at load time.
+
+With --ranges, the dense layers of the blocks are int8, in the form that ONNX Runtime's documentation recommends for static quantization
+on x86-64: QDQ, activations of 8 bits with one range for each tensor, symmetric weights of 8 bits with a scale for each output channel.
+The ends of the ranges are outputs of the graph that --observe makes.
 """
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import sys
 from pathlib import Path
@@ -54,9 +60,11 @@ class Graph:
 
 
 class Exporter:
-    def __init__(self, tensors: dict[str, np.ndarray], large_kernel_gelu: bool) -> None:
+    def __init__(self, tensors: dict[str, np.ndarray], large_kernel_gelu: bool, ranges: dict[str, float] | None) -> None:
         self.tensors = tensors
         self.large_kernel_gelu = large_kernel_gelu
+        self.ranges = ranges  # `LAYER.in.low`, `LAYER.in.high`, `LAYER.out.low`, ...
+        self.observed: dict[str, str] = {}  # `LAYER.in`, `LAYER.out`: the tensor's name
         self.graph = Graph()
         self.used: set[str] = set()
 
@@ -84,6 +92,55 @@ class Exporter:
             group=channels // kernel.shape[1], kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4,
         )
 
+    def quantized(self, x: str, name: str) -> str:
+        """x in 8 bits and back, which a runtime fuses with the layers around it."""
+        self.observed[name] = x
+        if self.ranges is None:
+            return x
+        low, high = self.range(name)
+        scale = max(high - low, 1e-30) / 255
+        parameters = (
+            self.graph.constant(f"{name}.scale", np.array(scale, np.float32)),
+            self.graph.constant(f"{name}.zero", np.array(round(-low / scale), np.uint8)),
+        )
+        return self.graph.node("DequantizeLinear", self.graph.node("QuantizeLinear", x, *parameters), *parameters)
+
+    def range(self, name: str) -> tuple[float, float]:
+        """With zero in it."""
+        assert self.ranges is not None
+        return min(self.ranges[f"{name}.low"], 0.0), max(self.ranges[f"{name}.high"], 0.0)
+
+    def quantized_weight(self, name: str, weight: np.ndarray, axis: int) -> tuple[str, np.ndarray]:
+        """int8 with a scale for each channel of an axis, and the scales."""
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        scale = np.abs(weight).max(axis=others, keepdims=True) / 127
+        flat = scale.ravel().astype(np.float32)
+        values = (
+            self.graph.constant(f"{name}.weight", np.rint(weight / scale).astype(np.int8)),
+            self.graph.constant(f"{name}.weight_scale", flat),
+            self.graph.constant(f"{name}.weight_zero", np.zeros(len(flat), np.int8)),
+        )
+        return self.graph.node("DequantizeLinear", *values, axis=axis), flat
+
+    def dense_conv(self, x: str, name: str, kernel: np.ndarray, bias: np.ndarray) -> str:
+        """A 1 x 1 convolution of a block, in 8 bits if there are ranges."""
+        x = self.quantized(x, f"{name}.in")
+        if self.ranges is None:
+            y = self.conv(x, name, kernel, bias, kernel.shape[1])
+        else:
+            weight, scale = self.quantized_weight(name, kernel, 0)
+            low, high = self.range(f"{name}.in")
+            bias_scale = (scale * np.float32(max(high - low, 1e-30) / 255)).astype(np.float32)
+            whole = self.graph.node(
+                "DequantizeLinear",
+                self.graph.constant(f"{name}.bias", np.rint(bias / bias_scale).astype(np.int32)),
+                self.graph.constant(f"{name}.bias_scale", bias_scale),
+                self.graph.constant(f"{name}.bias_zero", np.zeros(len(bias_scale), np.int32)),
+                axis=0,
+            )
+            y = self.graph.node("Conv", x, weight, whole, kernel_shape=[1, 1])
+        return self.quantized(y, f"{name}.out")
+
     def stored_conv(self, x: str, name: str, channels: int, stride: int = 1) -> str:
         return self.conv(x, name, self.get(f"{name}.weight"), self.get(f"{name}.bias"), channels, stride)
 
@@ -107,10 +164,10 @@ class Exporter:
         scale, shift = self.batch_norm(f"{name}.conv.bn")
         kernel = self.get(f"{name}.conv.conv.weight") * scale[:, None, None, None]
         y = self.conv(x, f"{name}.conv", kernel, shift, channels)
-        y = self.graph.gelu(self.stored_conv(y, f"{name}.fc1", channels))
+        y = self.graph.gelu(self.dense_conv(y, f"{name}.fc1", self.get(f"{name}.fc1.weight"), self.get(f"{name}.fc1.bias")))
         gamma = self.get(layer_scale).ravel()
         kernel = self.get(f"{name}.fc2.weight") * gamma[:, None, None, None]
-        y = self.conv(y, f"{name}.fc2", kernel, self.get(f"{name}.fc2.bias") * gamma, kernel.shape[1])
+        y = self.dense_conv(y, f"{name}.fc2", kernel, self.get(f"{name}.fc2.bias") * gamma)
         return self.graph.node("Add", x, y)
 
     def attention(self, x: str, name: str, channels: int, side: int) -> str:
@@ -146,8 +203,13 @@ class Exporter:
         return graph.node("Add", x, y)
 
     def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        x = self.quantized(x, f"{name}.in")
         columns = np.ascontiguousarray(weight.T).astype(np.float32)
-        product = self.graph.node("MatMul", x, self.graph.constant(f"{name}.weight", columns))
+        if self.ranges is None:
+            matrix = self.graph.constant(f"{name}.weight", columns)
+        else:
+            matrix, _ = self.quantized_weight(name, columns, 1)
+        product = self.quantized(self.graph.node("MatMul", x, matrix), f"{name}.out")
         return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
 
     def network(self, size: int) -> str:
@@ -195,17 +257,24 @@ class Exporter:
         return "logits"
 
 
-def export(checkpoint: Path, size: int, graph_file: Path) -> None:
+def export(checkpoint: Path, size: int, graph_file: Path, observe: bool, ranges: dict[str, float] | None) -> None:
     tensors, metadata = safetensors_io.load(checkpoint)
     # The one property that no tensor shows: see the architecture's large_kernel_gelu.
-    exporter = Exporter(tensors, large_kernel_gelu=metadata.get("variant", "").startswith("fastvit_mci"))
+    exporter = Exporter(tensors, large_kernel_gelu=metadata.get("variant", "").startswith("fastvit_mci"), ranges=ranges)
     output = exporter.network(size)
     channels, classes = tensors["stem.0.reparam_conv.weight"].shape[1], tensors["head.fc.weight"].shape[0]
+    observed: list[onnx.ValueInfoProto] = []
+    if observe:
+        for name, tensor in exporter.observed.items():
+            for op, end in (("ReduceMin", "low"), ("ReduceMax", "high")):
+                result = f"{name}.{end}"
+                exporter.graph.nodes.append(helper.make_node(op, [tensor], [result], name=result, keepdims=0))
+                observed.append(helper.make_tensor_value_info(result, TensorProto.FLOAT, []))
     graph = helper.make_graph(
         exporter.graph.nodes,
         "fastvit",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, size, size])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, classes])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, classes]), *observed],
         [numpy_helper.from_array(value, name) for name, value in exporter.graph.initializers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastvit")
@@ -215,6 +284,12 @@ def export(checkpoint: Path, size: int, graph_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit("usage: export_onnx.py CHECKPOINT SIZE GRAPH")
-    export(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    parser = argparse.ArgumentParser(description="Write a folded FastViT checkpoint as an ONNX graph.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("size", type=int)
+    parser.add_argument("graph", type=Path)
+    parser.add_argument("--observe", action="store_true", help="give the ends of the ranges that int8 needs as outputs")
+    parser.add_argument("--ranges", type=Path, help="make the dense layers int8 with these ranges, in JSON")
+    arguments = parser.parse_args()
+    known = json.loads(arguments.ranges.read_text()) if arguments.ranges else None
+    export(arguments.checkpoint, arguments.size, arguments.graph, arguments.observe, known)

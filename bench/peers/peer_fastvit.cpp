@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// peer_fastvit CHECKPOINT IMAGE SIZE THREADS: this library's side of compare.py. It loads the model, then runs it when it is told
-// to.
+// peer_fastvit CHECKPOINT IMAGE SIZE THREADS PRECISION: this library's side of compare.py. It loads the model, then runs it when
+// it is told to.
 //
 // Each line of the standard input is a command, each line of the standard output its answer, in JSON; the first line answers the
 // start:
@@ -16,6 +16,7 @@
 
 #include "cli/fma_peak.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -51,11 +52,11 @@ fastvit::tensor<float> read_image(const char *path, fastvit::index_type size) {
 
 class peer {
   public:
-    peer(const char *checkpoint, const char *image, fastvit::index_type size, int threads)
+    peer(const char *checkpoint, const char *image, fastvit::index_type size, int threads, fastvit::precision type)
         : image_(read_image(image, size)), threads_(threads), pool_(threads), space_(pool_) {
         const double before = peak_memory_mib();
         const auto begin = clock_type::now();
-        model_ = fastvit::model::open(checkpoint);
+        model_ = fastvit::model::open(checkpoint, {.precision = type});
         const double load = milliseconds_since(begin);
         const double macs = fastvit::multiply_adds(model_->architecture(), size, size);
         std::ostringstream line;
@@ -117,12 +118,14 @@ class peer {
 } // namespace
 
 int main(int argc, char **argv) {
-    if (argc != 5) {
-        std::fprintf(stderr, "usage: peer_fastvit CHECKPOINT IMAGE SIZE THREADS\n");
+    const auto type = std::find_if(fastvit::precisions.begin(), fastvit::precisions.end(),
+                                   [&](fastvit::precision p) { return argc == 6 && to_string(p) == argv[5]; });
+    if (type == fastvit::precisions.end()) {
+        std::fprintf(stderr, "usage: peer_fastvit CHECKPOINT IMAGE SIZE THREADS float32|bfloat16|int8\n");
         return 2;
     }
     try {
-        peer p(argv[1], argv[2], std::stol(argv[3]), std::stoi(argv[4]));
+        peer p(argv[1], argv[2], std::stol(argv[3]), std::stoi(argv[4]), *type);
         for (std::string line; std::getline(std::cin, line);) p.obey(line);
     } catch (const std::exception &e) {
         std::fprintf(stderr, "peer_fastvit: %s\n", e.what());

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // peer_onnxruntime.js MODULES GRAPH IMAGE SIZE THREADS: ONNX Runtime's side of compare.py. MODULES is the directory that holds
-// node_modules. It answers the commands of peer_fastvit.cpp, but for `peak`.
+// node_modules. It answers the commands of peer_fastvit.cpp, but for `peak`, and
+//
+//     numbers FILE    writes the outputs that are single numbers, by name, in JSON: {}
 'use strict';
 
 const fs = require('fs');
@@ -55,6 +57,12 @@ async function main() {
         } else if (command === 'output') {
             const { logits } = await session.run(feeds);
             fs.writeFileSync(rest.join(' '), Buffer.from(logits.data.buffer, logits.data.byteOffset, logits.data.byteLength));
+            answer({});
+        } else if (command === 'numbers') {
+            const numbers = {};
+            for (const [name, { data }] of Object.entries(await session.run(feeds)))
+                if (data.length === 1) numbers[name] = data[0];
+            fs.writeFileSync(rest.join(' '), JSON.stringify(numbers));
             answer({});
         } else if (command === 'memory') {
             answer({ memory_peak_mib: peakMemory() });

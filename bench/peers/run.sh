@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh [--variants t8,ma36] [--threads 1,2] [--size 256] [--rounds N] [--json FILE]: times this library beside ONNX Runtime, on the
+# run.sh [--variants t8,ma36] [--threads 1,2] [--precision int8,bfloat16] [--size 256] [--rounds N] [--json FILE]: times this library beside ONNX Runtime, on the
 # same seeded weights, and prints the tables. Installs what it needs under build/peers/, and Debian packages where they are missing.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
