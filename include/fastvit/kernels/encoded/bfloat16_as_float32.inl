@@ -10,7 +10,7 @@ struct bfloat16_product {
 
     static sums zero() { return vec::broadcast(0.0F).v; }
     static weights load(const std::byte *p) { return load_bfloat16(p); }
-    static weights broadcast(const std::byte *p) { return vec::broadcast(*reinterpret_cast<const float *>(p)); }
+    static weights broadcast(const std::byte *p) { return vec::broadcast(load_float(p)); }
     static FASTVIT_ALWAYS_INLINE void add(sums &c, weights x, weights w) {
         vec sum{c};
         accumulate(sum, x, w);

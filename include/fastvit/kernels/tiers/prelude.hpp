@@ -73,5 +73,10 @@ FASTVIT_ALWAYS_INLINE std::int32_t load_int32(const std::byte *p) {
     __builtin_memcpy(&value, p, sizeof value);
     return value;
 }
+FASTVIT_ALWAYS_INLINE float load_float(const std::byte *p) {
+    float value;
+    __builtin_memcpy(&value, p, sizeof value);
+    return value;
+}
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
