@@ -56,7 +56,7 @@ inline vec min(vec a, vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline void accumulate(vec &c, vec a, vec b) {
-#if defined(__clang__)
+#if FASTVIT_INTRINSIC_STEPS
     c = fma(a, b, c);
 #else // GCC 12 picks the form that overwrites a factor for some steps of an unrolled loop, then moves and spills registers
     __asm__("vfmadd231ps %2, %1, %0" : "+x"(c.v) : "x"(a.v), "x"(b.v));
@@ -100,9 +100,9 @@ struct int8_product {
     static weights broadcast(const std::byte *p) { return _mm256_set1_epi32(load_int32(p)); }
     static void add(sums &c, weights x, weights w) {
         const __m256i ones = _mm256_set1_epi16(1);
-#if defined(__clang__)
+#if FASTVIT_INTRINSIC_STEPS
         c = _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), ones));
-        __asm__("" : "+x"(c));
+        FASTVIT_END_STEP("x", c);
 #else // GCC 12 adds up the products of several steps first, or computes several at once, and spills them
         __m256i products;
         __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"

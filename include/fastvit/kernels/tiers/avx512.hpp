@@ -57,7 +57,7 @@ inline vec min(vec a, vec b) { return {_mm512_maskz_min_ps(all, a.v, b.v)}; }
 inline vec max(vec a, vec b) { return {_mm512_maskz_max_ps(all, a.v, b.v)}; }
 inline vec fma(vec a, vec b, vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline void accumulate(vec &c, vec a, vec b) {
-#if defined(__clang__)
+#if FASTVIT_INTRINSIC_STEPS
     c = fma(a, b, c);
 #else // GCC 12 picks the form that overwrites a factor for some steps of an unrolled loop, then moves and spills registers
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(c.v) : "v"(a.v), "v"(b.v));
@@ -88,7 +88,7 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
     second.v = _mm512_permutex2var_ps(a.v, high, b.v);
 }
 
-/// As in AVX2. 8 x 2 accumulators leave room for 3 weights' worth of temporaries.
+/// As in AVX2. 8 x 3 accumulators, 3 weights, 1 activation, products and ones are 30 of the 32 registers.
 struct int8_product {
     static constexpr precision type = precision::int8;
     static constexpr index_type group = 4, element_bytes = 1, rows = 8;
@@ -100,14 +100,15 @@ struct int8_product {
     static weights broadcast(const std::byte *p) { return _mm512_set1_epi32(load_int32(p)); }
     static void add(sums &c, weights x, weights w) {
         const __m512i ones = _mm512_set1_epi16(1);
-#if defined(__clang__)
+#if FASTVIT_INTRINSIC_STEPS
         c = _mm512_add_epi32(c, _mm512_madd_epi16(_mm512_maddubs_epi16(x, w), ones));
-        __asm__("" : "+v"(c));
-#else // see avx2.hpp
-        __m512i products;
+        FASTVIT_END_STEP("v", c);
+#else // see avx2.hpp; GCC 12 keeps an array of 8 x 1 sums in memory if the assembly is given its elements
+        __m512i sum = c, products;
         __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
-                : "+v"(c), "=&v"(products)
+                : "+v"(sum), "=&v"(products)
                 : "v"(x), "v"(w), "v"(ones));
+        c = sum;
 #endif
     }
     static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {

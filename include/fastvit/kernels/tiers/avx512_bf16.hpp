@@ -28,11 +28,11 @@ struct bfloat16_product {
     static sums zero() { return _mm512_setzero_ps(); }
     static weights load(const std::byte *p) { return _mm512_loadu_si512(p); }
     static weights broadcast(const std::byte *p) { return _mm512_set1_epi32(load_int32(p)); }
-    static void add(sums &c, weights x, weights w) { __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(x), "v"(w)); }
+    static void add(sums &c, weights x, weights w) {
+        c = _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w));
+    }
     static void store(std::byte *to, const vec *x, std::int32_t) {
-        __m256i upper;
-        __asm__("vcvtneps2bf16 %1, %0" : "=v"(upper) : "v"(x[0].v));
-        _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), upper);
+        _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x[0].v)));
     }
 };
 

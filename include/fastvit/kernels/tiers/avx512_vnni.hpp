@@ -16,7 +16,7 @@ using namespace avx512;
 
 /// 8 x 3 accumulators, 3 weights and 1 activation are 28 of the 32 registers.
 struct int8_product : avx512::int8_product {
-    static void add(sums &c, weights x, weights w) { __asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(x), "v"(w)); }
+    static void add(sums &c, weights x, weights w) { c = _mm512_dpbusd_epi32(c, x, w); }
 };
 
 #include "fastvit/kernels/encoded/body.inl"

@@ -21,7 +21,7 @@ using namespace avx2;
 /// 6 x 2 accumulators, 2 weights and 1 activation are 15 of the 16 registers.
 struct int8_product : avx2::int8_product {
     static constexpr index_type rows = 6;
-    static void add(sums &c, weights x, weights w) { __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(c) : "x"(x), "x"(w)); }
+    static void add(sums &c, weights x, weights w) { c = _mm256_dpbusd_avx_epi32(c, x, w); }
 };
 
 #include "fastvit/kernels/encoded/body.inl"

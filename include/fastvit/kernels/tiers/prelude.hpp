@@ -64,6 +64,15 @@
 #define FASTVIT_ALWAYS_INLINE inline __attribute__((always_inline))
 // Reads memory again instead of keeping the value in a register that others need more.
 #define FASTVIT_FORGET_MEMORY __asm__ volatile("" ::: "memory")
+// Whether the compiler keeps accumulators in their registers where the steps of their chains are written as intrinsics; else
+// those of x86-64 are assembly.
+#if defined(__clang__)
+#define FASTVIT_INTRINSIC_STEPS 1
+#else
+#define FASTVIT_INTRINSIC_STEPS 0
+#endif
+// Ends such a step. Clang 14 would otherwise begin several at once, and spill.
+#define FASTVIT_END_STEP(constraint, accumulator) __asm__ volatile("" : "+" constraint(accumulator))
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
