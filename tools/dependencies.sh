@@ -9,6 +9,7 @@ gtest/gtest.h libgtest-dev
 benchmark/benchmark.h libbenchmark-dev
 CLI/CLI.hpp libcli11-dev
 nlohmann/json.hpp nlohmann-json3-dev
+simde/x86/avx512.h libsimde-dev
 png.h libpng-dev
 jpeglib.h libjpeg-dev
 webp/demux.h libwebp-dev

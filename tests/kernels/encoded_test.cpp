@@ -6,6 +6,7 @@
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
 
+#include "kernels/emulated_tiers.hpp"
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"
 
@@ -26,12 +27,19 @@ using floats = std::vector<float>;
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
+#if defined(FASTVIT_TEST_EMULATED_TIERS)
+const std::vector<const kernel_table *> emulated_tables = emulated::tables();
+#else
+const std::vector<const kernel_table *> emulated_tables;
+#endif
+
 std::vector<const kernel_table *> tables_to_test() {
     std::vector<const kernel_table *> tables;
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
         if (tier.supported) tables.push_back(tier.kernels);
     tables.push_back(&avx512_shape::table);
     tables.push_back(&neon_shape::table);
+    tables.insert(tables.end(), emulated_tables.begin(), emulated_tables.end());
     return tables;
 }
 
@@ -46,8 +54,12 @@ class encoded : public testing::TestWithParam<const kernel_table *> {
     random_source random;
 };
 
-INSTANTIATE_TEST_SUITE_P(tiers, encoded, testing::ValuesIn(tables_to_test()),
-                         [](const auto &tier) { return std::string(tier.param->name); });
+std::string test_name(const testing::TestParamInfo<const kernel_table *> &tier) {
+    const bool emulated = std::find(emulated_tables.begin(), emulated_tables.end(), tier.param) != emulated_tables.end();
+    return (emulated ? "emulated_" : "") + std::string(tier.param->name);
+}
+
+INSTANTIATE_TEST_SUITE_P(tiers, encoded, testing::ValuesIn(tables_to_test()), test_name);
 
 /// Pixels of padded channels, as encode() left them.
 struct operand {
@@ -179,7 +191,7 @@ class product {
   public:
     product(random_source &random, const kernel_table &tier, precision type, index_type pixels, index_type rows,
             index_type columns, activation act, bool residual)
-        : pixels_(pixels), columns_(padded_channels(columns)) {
+        : columns_(padded_channels(columns)) {
         const encoded_kernels &kernel = tier.encoded(type);
         const floats weights = random.values(rows * columns), bias = random.values(columns);
         weight_target target(tier);
@@ -245,7 +257,7 @@ class product {
         std::memcpy(&upper, w.weights + w.at(row, column), sizeof upper);
         return fastvit::io::bfloat16_to_float(upper);
     }
-    index_type pixels_, columns_;
+    index_type columns_;
 };
 
 struct product_shape {

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// The tiers of x86-64, as they are written, over intrinsics that SIMDe computes lane by lane, and this file where SIMDe 0.7.4
+// computes none or not what the instruction does. So a tier's text runs on machines without its instructions. Slow.
+#include "kernels/emulated_tiers.hpp"
+
+// The real ones first: SIMDe takes their types. From there on, their names are macros.
+#include <immintrin.h>
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+
+#include "fastvit/base/float16.hpp"
+#include "fastvit/kernels/tiers/prelude.hpp"
+
+#include <cpuid.h>
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+namespace emulated {
+
+template <class T, int Count> struct lanes {
+    T of[Count];
+
+    lanes() = default;
+    template <class Register> explicit lanes(const Register &r) {
+        static_assert(sizeof r == sizeof of);
+        std::memcpy(of, &r, sizeof of);
+    }
+    template <class Register> operator Register() const {
+        Register r;
+        static_assert(sizeof r == sizeof of);
+        std::memcpy(&r, of, sizeof r);
+        return r;
+    }
+};
+
+/// f(lane) of the lanes in the mask, zero in the others.
+template <class To, class From, class Register, class F> lanes<To, 16> each(__mmask16 mask, const Register &a, F &&f) {
+    const lanes<From, 16> from(a);
+    lanes<To, 16> to;
+    for (int i = 0; i < 16; ++i) to.of[i] = (mask >> i & 1) != 0 ? static_cast<To>(f(from.of[i])) : To{};
+    return to;
+}
+
+inline __m512 maskz_cvtepi32_ps(__mmask16 mask, __m512i a) {
+    return each<float, std::int32_t>(mask, a, [](std::int32_t x) { return static_cast<float>(x); });
+}
+inline __m512i maskz_cvtps_epi32(__mmask16 mask, __m512 a) {
+    return each<std::int32_t, float>(mask, a, [](float x) {
+        const float whole = std::nearbyint(x);
+        return whole >= -0x1p31F && whole < 0x1p31F ? static_cast<std::int32_t>(whole) : std::numeric_limits<std::int32_t>::min();
+    });
+}
+inline __m128i maskz_cvtusepi32_epi8(__mmask16 mask, __m512i a) {
+    return each<std::uint8_t, std::uint32_t>(mask, a, [](std::uint32_t x) { return std::min<std::uint32_t>(x, 255); });
+}
+inline __m512i maskz_cvtepu16_epi32(__mmask16 mask, __m256i a) {
+    return each<std::uint32_t, std::uint16_t>(mask, a, [](std::uint16_t x) { return x; });
+}
+inline __m512i maskz_slli_epi32(__mmask16 mask, __m512i a, unsigned int count) {
+    return each<std::uint32_t, std::uint32_t>(mask, a, [&](std::uint32_t x) { return count < 32 ? x << count : 0; });
+}
+inline __m512i maskz_srli_epi32(__mmask16 mask, __m512i a, unsigned int count) {
+    return each<std::uint32_t, std::uint32_t>(mask, a, [&](std::uint32_t x) { return count < 32 ? x >> count : 0; });
+}
+/// Subnormal numbers count as zero.
+inline __m256bh cvtneps_pbh(__m512 a) {
+    return each<std::uint16_t, float>(0xFFFF, a, [](float x) {
+        return fastvit::io::float_to_bfloat16(std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0F, x) : x);
+    });
+}
+
+/// SIMDe's rounds twice.
+template <int Count, class Register> lanes<float, Count> fmadd(const Register &a, const Register &b, const Register &c) {
+    const lanes<float, Count> x(a), y(b), z(c);
+    lanes<float, Count> r;
+    for (int i = 0; i < Count; ++i) r.of[i] = std::fma(x.of[i], y.of[i], z.of[i]);
+    return r;
+}
+inline __m256 fmadd256(__m256 a, __m256 b, __m256 c) { return fmadd<8>(a, b, c); }
+inline __m512 fmadd512(__m512 a, __m512 b, __m512 c) { return fmadd<16>(a, b, c); }
+
+} // namespace emulated
+
+#undef _mm512_maskz_cvtepi32_ps
+#undef _mm512_maskz_cvtps_epi32
+#undef _mm512_maskz_cvtusepi32_epi8
+#undef _mm512_maskz_cvtepu16_epi32
+#undef _mm512_maskz_slli_epi32
+#undef _mm512_maskz_srli_epi32
+#undef _mm512_madd_epi16
+#undef _mm512_cvtneps_pbh
+#undef _mm256_fmadd_ps
+#undef _mm512_fmadd_ps
+#undef _mm256_dpbusd_avx_epi32
+#define _mm512_maskz_cvtepi32_ps emulated::maskz_cvtepi32_ps
+#define _mm512_maskz_cvtps_epi32 emulated::maskz_cvtps_epi32
+#define _mm512_maskz_cvtusepi32_epi8 emulated::maskz_cvtusepi32_epi8
+#define _mm512_maskz_cvtepu16_epi32 emulated::maskz_cvtepu16_epi32
+#define _mm512_maskz_slli_epi32 emulated::maskz_slli_epi32
+#define _mm512_maskz_srli_epi32 emulated::maskz_srli_epi32
+#define _mm512_madd_epi16 simde_mm512_madd_epi16 // SIMDe gives this name to the form with a mask
+#define _mm512_cvtneps_pbh emulated::cvtneps_pbh
+#define _mm256_fmadd_ps emulated::fmadd256
+#define _mm512_fmadd_ps emulated::fmadd512
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32 // the same under the name that AVX-512 gave it
+
+// Intrinsics only, for the instructions that any machine has. What still is assembly (square_root) is not for these tests.
+#undef FASTVIT_TARGET_BEGIN
+#undef FASTVIT_TARGET_END
+#undef FASTVIT_ROUNDED
+#undef FASTVIT_INTRINSIC_STEPS
+#undef FASTVIT_END_STEP
+#define FASTVIT_TARGET_BEGIN(features) FASTVIT_KERNELS_BEGIN
+#define FASTVIT_TARGET_END FASTVIT_KERNELS_END
+#define FASTVIT_ROUNDED(constraint, product)
+#define FASTVIT_INTRINSIC_STEPS 1
+#define FASTVIT_END_STEP(constraint, accumulator)
+#define __asm__(...) std::abort()
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+// Left rolled: unrolled loops over emulated registers compile for minutes.
+#undef FASTVIT_UNROLL
+#define FASTVIT_UNROLL
+
+// Not under the names of the tiers, of which the linker would keep one copy.
+#define avx2 emulated_avx2
+#define avx_vnni emulated_avx_vnni
+#define avx512 emulated_avx512
+#define avx512_vnni emulated_avx512_vnni
+#define avx512_bf16 emulated_avx512_bf16
+#include "fastvit/kernels/tiers/avx2.hpp"
+#include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/avx512_bf16.hpp"
+#include "fastvit/kernels/tiers/avx512_vnni.hpp"
+#include "fastvit/kernels/tiers/avx_vnni.hpp"
+
+namespace emulated {
+
+std::vector<const fastvit::kernels::kernel_table *> tables() {
+    using namespace fastvit::kernels;
+    return {&avx2::table, &avx_vnni::table, &avx512::table, &avx512_vnni::table, &avx512_bf16::table};
+}
+
+} // namespace emulated
