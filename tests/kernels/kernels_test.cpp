@@ -15,6 +15,7 @@
 #include <numeric>
 #include <optional>
 #include <set>
+#include <tuple>
 
 namespace {
 
@@ -973,10 +974,10 @@ TEST(select_isa, refuses_unknown_names) {
 
 TEST(isa_tiers, are_those_of_the_architecture) {
 #if defined(__x86_64__)
-    const std::vector<std::string_view> expected = {"avx512", "avx2", "scalar"};
+    const std::vector<std::string_view> expected = {"avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2", "scalar"};
 #elif defined(__aarch64__)
-    const std::vector<std::string_view> expected = {"neon", "scalar"};
-    EXPECT_TRUE(isa_tiers()[0].supported) << "NEON is part of AArch64";
+    const std::vector<std::string_view> expected = {"neon_bf16", "neon_dotprod", "neon", "scalar"};
+    EXPECT_TRUE(isa_tiers()[2].supported) << "NEON is part of AArch64";
 #else
     const std::vector<std::string_view> expected = {"scalar"};
 #endif
@@ -985,13 +986,14 @@ TEST(isa_tiers, are_those_of_the_architecture) {
     EXPECT_EQ(names, expected);
 }
 
-// A tier is its own code with its own name and widths.
+// A tier has a name of its own, and code of its own for at least one type.
 TEST(select_isa, tiers_differ) {
     std::set<std::string_view> names;
-    std::set<void (*)(const gemm_args &)> codes;
+    using encoded_gemm = void (*)(const encoded_gemm_args &);
+    std::set<std::tuple<void (*)(const gemm_args &), encoded_gemm, encoded_gemm>> codes;
     for (const isa_tier &tier : isa_tiers()) {
         names.insert(tier.name);
-        codes.insert(tier.kernels->gemm);
+        codes.emplace(tier.kernels->gemm, tier.kernels->bfloat16.gemm, tier.kernels->int8.gemm);
         EXPECT_EQ(channel_padding % tier.kernels->lanes, 0);
     }
     EXPECT_EQ(names.size(), isa_tiers().size());
