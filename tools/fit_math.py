@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Fits the polynomials of kernels/elementwise/math.inl.
 
-GELU: Phi(-a) = q(a)^8 for a in [0, 5.2], Phi the normal distribution's function. The weight makes the error of a * Phi(-a) equal over
-the interval; a is then held where q, beyond the interval, is smallest. exp: 2^f for |f| <= 1/2, the relative error
-equal over the interval.
+GELU: Phi(-a) = q(a)^8 for a in [0, LIMIT], Phi the normal distribution's function. The weight makes the error of a * Phi(-a) equal over
+the interval; a is then held where q, beyond the interval, is smallest. The rough one has degree 3, and for a < 0.3 the weight makes the
+error of Phi equal. exp: 2^f for |f| <= 1/2, the relative error equal over the interval.
 
 Both by iteratively reweighted least squares (Lawson). Prints the coefficients, the highest power first, GELU's in powers of -a, and
 the largest error of an evaluation in float32. Needs numpy.
@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-LIMIT, DEGREE, POWER = 5.2, 7, 8
+POWER = 8
 
 
 def phi(x: np.ndarray) -> np.ndarray:
@@ -33,12 +33,12 @@ def lawson(basis: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndar
     return best[1]
 
 
-def fit_gelu() -> np.ndarray:
-    """Coefficients in powers of a, the lowest first."""
-    a = LIMIT * (1 - np.cos(np.pi * (np.arange(8000) + 0.5) / 8000)) / 2
+def fit_gelu(end: float, degree: int, least: float) -> np.ndarray:
+    """Coefficients in powers of a, the lowest first, over [0, end]; below `least` the error is that of Phi, times `least`."""
+    a = end * (1 - np.cos(np.pi * (np.arange(8000) + 0.5) / 8000)) / 2
     root = phi(-a) ** (1 / POWER)
-    weight = np.maximum(a, 1e-3) * POWER * phi(-a) / root  # d(a q^8) = a 8 q^7 dq
-    return lawson(np.vander(a / LIMIT, DEGREE + 1, increasing=True), root, weight) / LIMIT ** np.arange(DEGREE + 1)
+    weight = np.maximum(a, least) * POWER * phi(-a) / root  # d(a q^8) = a 8 q^7 dq
+    return lawson(np.vander(a / end, degree + 1, increasing=True), root, weight) / end ** np.arange(degree + 1)
 
 
 def print_exp2() -> None:
@@ -64,15 +64,21 @@ def evaluate(q: np.ndarray, limit: np.float32, x: np.ndarray) -> np.ndarray:
     return (minus_a.astype(np.float64) * value + np.maximum(0, x)).astype(np.float32)
 
 
-if __name__ == "__main__":
-    lowest_first = fit_gelu()
-    beyond = np.linspace(LIMIT, 8, 28001)
+def print_gelu(name: str, end: float, degree: int, least: float) -> None:
+    lowest_first = fit_gelu(end, degree, least)
+    beyond = np.linspace(end, 8, 28001)
     limit = np.float32(beyond[np.argmin(np.abs(np.polyval(lowest_first[::-1], beyond)))])
-    q = (lowest_first * (-1.0) ** np.arange(DEGREE + 1))[::-1].astype(np.float32)
+    q = (lowest_first * (-1.0) ** np.arange(degree + 1))[::-1].astype(np.float32)
     x = np.linspace(-9, 9, 1800001).astype(np.float32)
     exact = x.astype(np.float64) * phi(x.astype(np.float64))
-    error = np.abs(evaluate(q, limit, x) - exact) / np.maximum(1, np.abs(x))
-    print("GELU:", ", ".join(f"{c:.9e}F" for c in q))
+    error = np.abs(evaluate(q, limit, x) - exact)
+    print(f"{name}:", ", ".join(f"{c:.9e}F" for c in q))
     print(f"limit: {limit:.9g}, where a q(a)^8 is {limit * np.polyval(q, -limit) ** POWER:.1e}")
-    print(f"largest error relative to max(1, |x|): {error.max():.2e}")
+    print(f"largest error relative to max(1, |x|): {(error / np.maximum(1, np.abs(x))).max():.2e}")
+    print(f"relative to |x|: {(error / np.maximum(1e-3, np.abs(x))).max():.2e}")
+
+
+if __name__ == "__main__":
+    print_gelu("GELU", 5.2, 7, 1e-3)
+    print_gelu("rough GELU", 4.2, 3, 0.3)
     print_exp2()

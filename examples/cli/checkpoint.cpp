@@ -221,7 +221,8 @@ int info(const info_options &options) {
     if (net)
         print_layers(std::cout, *net, true);
     else
-        std::cout << "float32, the default; bfloat16 and int8 are faster and less exact\n";
+        std::cout << "float32, the default; bfloat16 and int8 are less exact, and faster where the processor has instructions "
+                     "for them\n";
     if (options.tensors) print_tensors(std::cout, source);
     return 0;
 }

@@ -35,7 +35,6 @@ output_kind outputs_of(const wanted_results &wanted, const fastvit::architecture
     if (wanted.logits && net.classes == 0)
         throw error(error_kind::unsupported, why_no_logits(net) + "; it has an embedding and features");
     if (wanted.final_conv && net.head_channels == 0) throw error(error_kind::unsupported, "this network has no last convolution");
-    if (wanted.all) return all_outputs(net);
     auto all = output_kind{};
     if (wanted.logits) all = all | output_kind::logits;
     if (wanted.embedding) all = all | output_kind::embedding;

@@ -30,7 +30,6 @@ struct wanted_results {
     bool unit_length = false; ///< the logits or the embedding, alone, divided by their Euclidean length
     bool times = false;       ///< how long the forward pass takes: the first one, which takes longer, is then repeated
     bool labels = false;      ///< those of a configuration beside the checkpoint
-    bool all = false;         ///< all that the network has
 };
 
 /// The results for one picture. Valid until the same thread looks at its next picture.

@@ -34,8 +34,9 @@ enum class graph : unsigned char {
 /// How a model is made from a checkpoint.
 struct model_options {
     fastvit::graph graph = fastvit::graph::folded;
-    fastvit::precision precision = fastvit::precision::float32; ///< of the folded graph's dense layers
-    std::string_view isa = {};                                  ///< see select_isa()
+    fastvit::precision precision =
+        fastvit::precision::float32;            ///< of the folded graph's dense layers; the train-time graph has only float32
+    std::string_view isa = {};                  ///< see select_isa()
     std::optional<bool> large_kernel_gelu = {}; ///< overrides the architecture's, which no tensor of a custom network shows
     /// Which network, where a state dict has several: the one whose tensors' names begin with this (`model.`, `ema.model.`; the
     /// last dot may be left out). Without it there must be only one.
@@ -63,8 +64,8 @@ class model {
     [[nodiscard]] std::string_view isa() const noexcept;
     /// What was asked for.
     [[nodiscard]] fastvit::precision precision() const noexcept;
-    /// The dense layers in the order in which they run, and what each computes in: int8 falls back to bfloat16 where the weights
-    /// would lose too much. As long as the model lives.
+    /// The dense layers in the order in which they run, and what each computes in: where the model is int8, bfloat16
+    /// takes over from it for weights that would lose too much and for more than 131072 inputs. As long as the model lives.
     [[nodiscard]] std::span<const layer_precision> layers() const &noexcept;
     std::span<const layer_precision> layers() const && = delete;
 

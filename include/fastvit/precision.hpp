@@ -29,7 +29,7 @@ constexpr std::string_view to_string(precision p) noexcept {
 
 /// A matrix of a model and what it computes in.
 struct layer_precision {
-    std::string name; ///< as in the checkpoint: stages.0.blocks.1.mlp.fc1
+    std::string name; ///< in timm's spelling, as an observer is told: stages.0.blocks.1.mlp.fc1
     precision type;
     std::string_view reason; ///< empty, or why it is not the type that was asked for
 };

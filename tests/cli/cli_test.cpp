@@ -458,10 +458,15 @@ TEST(cli_verify, compares_on_pictures) {
     EXPECT_EQ(f.status, 1);
     EXPECT_NE(f.out.find("for 3 pictures"), f.out.npos) << f.out;
     EXPECT_NE(f.err.find("none.png"), f.err.npos);
+    EXPECT_EQ(parse(fastvit_cli({"verify", "--precision", "float32", "--json", picture}))["differences"]["logits"], 0);
     // The graphs on pictures, too.
-    const finished graphs = fastvit_cli({"verify", picture});
-    expect_success(graphs);
-    EXPECT_NE(graphs.out.find("for 1 pictures"), graphs.out.npos) << graphs.out;
+    const json graphs = parse(fastvit_cli({"verify", "--json", picture}));
+    EXPECT_EQ(graphs["inputs"], 1);
+    EXPECT_EQ(graphs["agree"], true);
+    EXPECT_GT(graphs["differences"]["logits"], 0) << "the graphs round differently";
+    const finished nothing = fastvit_cli({"verify", "none.png"});
+    EXPECT_EQ(nothing.status, 1);
+    EXPECT_EQ(nothing.out, "");
 }
 
 TEST(cli, takes_a_precision_wherever_a_network_runs) {

@@ -58,14 +58,16 @@ bool is_small(const fastvit::architecture &net) {
     return blocks <= 8 && widest <= 512 && net.head_channels <= 8192;
 }
 
-/// Makes the model both ways, by make(options) from a checkpoint of that size, and runs it if it is small. False if it was
+/// Makes the model in every way, by make(options) from a checkpoint of that size, and runs it if it is small. False if it was
 /// refused.
-template <class Make> bool run_both_ways(std::size_t bytes, Make &&make) {
+template <class Make> bool run_all_ways(std::size_t bytes, Make &&make) {
     using namespace fastvit;
-    for (const graph form : {graph::folded, graph::train_time}) {
+    for (const auto &[form, type] :
+         {std::pair(graph::folded, precision::float32), std::pair(graph::folded, precision::int8),
+          std::pair(graph::folded, precision::bfloat16), std::pair(graph::train_time, precision::float32)}) {
+        const model_options options{.graph = form, .precision = type, .isa = "scalar"};
         std::optional<model> net;
-        fuzz::bounded(bytes, 3,
-                      [&] { fuzz::accepts([&] { net.emplace(make(model_options{.graph = form, .isa = "scalar"})); }); });
+        fuzz::bounded(bytes, 3, [&] { fuzz::accepts([&] { net.emplace(make(options)); }); });
         if (!net) return false;
         if (!is_small(net->architecture())) continue;
         tensor<float> images({1, net->architecture().in_channels, 11, 19});
@@ -87,7 +89,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         const architecture net = draw(fuzz::number_source(data + mark.size(), size - mark.size()));
         const checkpoint source = fastvit_test::seeded_checkpoint(net, io::spelling::timm);
         const auto make = [&](const model_options &options) { return model(source, options); };
-        fuzz::require(run_both_ways(static_cast<std::size_t>(source.size_in_bytes()), make), "a drawn network is one");
+        fuzz::require(run_all_ways(static_cast<std::size_t>(source.size_in_bytes()), make), "a drawn network is one");
         return 0;
     }
     const std::string file = to_file(input);
@@ -99,7 +101,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
             fuzz::accepts([&] { (void)io::read_float(t); });
         }
     });
-    run_both_ways(file.size(), [&](const model_options &options) {
+    run_all_ways(file.size(), [&](const model_options &options) {
         return model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), options);
     });
     return 0;

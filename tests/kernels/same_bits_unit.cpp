@@ -152,6 +152,54 @@ std::vector<float> run_attention(const kernel_table &tier, source in, index_type
     return out;
 }
 
+/// Encoded pixels, their ranges, packed weights and a product of both.
+std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::precision type, activation before,
+                               activation after) {
+    constexpr index_type rows = 70, columns = 48, pixels = 23;
+    const encoded_kernels &kernel = tier.encoded(type);
+    weight_target target(tier);
+    target.type = type;
+    const packed_matrix w = pack_gemm(
+        target, rows, columns,
+        [&](index_type row, index_type column) { return static_cast<float>((row * 7 + column) % 31 - 15); },
+        [&](index_type) { return in(); });
+    const std::vector<float> x = in.pixels(pixels, rows);
+    const index_type padded = padded_channels(rows), pixel = padded * kernel.element_bytes;
+    std::vector<std::byte> bytes(static_cast<std::size_t>(pixels * pixel));
+    std::vector<pixel_range> ranges(pixels);
+    std::vector<float> c(static_cast<std::size_t>(pixels * w.columns)), all;
+    std::vector<const float *> x_rows;
+    std::vector<float *> c_rows;
+    for (index_type p = 0; p < pixels; ++p) {
+        x_rows.push_back(x.data() + p * padded);
+        c_rows.push_back(c.data() + p * w.columns);
+    }
+    kernel.encode({.x = x_rows.data(),
+                   .pixels = pixels,
+                   .channels = padded,
+                   .act = before,
+                   .out = bytes.data(),
+                   .out_pixel = pixel,
+                   .ranges = ranges.data()});
+    kernel.gemm({.a = bytes.data(),
+                 .a_pixel = pixel,
+                 .ranges = ranges.data(),
+                 .pixels = pixels,
+                 .matrix = w,
+                 .c = c_rows.data(),
+                 .act = after});
+    all = c;
+    if (type == fastvit::precision::int8)
+        for (const pixel_range &r : ranges) all.push_back(r.scale);
+    else
+        for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
+            float value;
+            __builtin_memcpy(&value, &bytes[i], sizeof value); // a float, or two bfloat16
+            all.push_back(value);
+        }
+    return all;
+}
+
 FASTVIT_STRICT_MATH_BEGIN
 
 /// What a compiler would fuse, reorder, or turn into a product with the reciprocal.
@@ -205,6 +253,12 @@ std::vector<result> run(std::span<const float> input) {
             add("affine" + name, run_affine(kernels, source(input), act, false));
             add("affine, accumulating" + name, run_affine(kernels, source(input), act, true));
         }
+        for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8})
+            for (const activation before : {activation::none, activation::gelu})
+                for (const activation after : {activation::none, activation::gelu})
+                    add(std::string(to_string(type)) + ", activations " + std::to_string(static_cast<int>(before)) + ", " +
+                            std::to_string(static_cast<int>(after)),
+                        run_encoded(kernels, source(input), type, before, after));
         add("gemm with a residual", run_gemm(kernels, source(input), 13, 48, activation::none, true));
         for (const index_type kernel : {1, 3, 7})
             for (const index_type stride : {1, 2})

@@ -155,7 +155,9 @@ std::vector<unit_result> FASTVIT_TEST_UNIT(const unit_files &files) {
     }
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
         if (tier.supported)
-            run_model(all, std::string("tiny, ") + std::string(tier.name), tiny, {.isa = tier.name}, picture, how);
+            for (const fastvit::precision type : fastvit::precisions)
+                run_model(all, "tiny, " + std::string(tier.name) + ", " + std::string(to_string(type)), tiny,
+                          {.precision = type, .isa = tier.name}, picture, how);
     run_model(all, "tiny in parts", in_parts(tiny), {}, picture, how);
     for (const char *name : {"tiny_fp16.safetensors", "tiny_bf16.pth", "tiny.pth.tar"})
         run_model(all, name, fastvit::checkpoint::open(files.checkpoints / name), {}, picture, how);

@@ -107,7 +107,7 @@ template <class Vec, index_type Rows> struct int8_product {
     static void store(std::byte *to, const Vec *x, std::int32_t zero) {
         for (index_type i = 0; i < channel_padding; ++i) {
             const float value = std::nearbyint(x[i / Vec::lanes].v[i % Vec::lanes]) + static_cast<float>(zero);
-            to[i] = static_cast<std::byte>(value >= 0 && value <= 255 ? static_cast<int>(value) : 0);
+            to[i] = static_cast<std::byte>(value >= 0 && value <= 127 ? static_cast<int>(value) : 0);
         }
     }
 };

@@ -41,6 +41,7 @@ inline bool encodes(const kernels::packed_matrix &w) noexcept { return w.format.
 struct operand_layout {
     index_type channels = 0; ///< padded
     index_type pixel = 0;    ///< bytes between pixels
+    index_type ranges = 0;   ///< where the pixels' ranges begin, in floats
     index_type floats = 0;   ///< all memory of a tile, in floats; 0 where the product reads float32
 
     operand_layout() = default;
@@ -48,7 +49,8 @@ struct operand_layout {
         if (!encodes(w)) return;
         channels = kernels::padded_channels(w.rows);
         pixel = channels * c.kernels.encoded(w.format.type).element_bytes;
-        floats = kernels::padded_channels((pixels * pixel + 3) / 4) + kernels::padded_channels(2 * pixels);
+        ranges = kernels::padded_channels((pixels * pixel + 3) / 4);
+        floats = ranges + kernels::padded_channels(2 * pixels);
     }
 };
 
@@ -69,7 +71,7 @@ inline void run_matrix(const context &c, const kernels::packed_matrix &w, const 
     }
     const kernels::encoded_kernels &kernel = c.kernels.encoded(w.format.type);
     auto *const bytes = reinterpret_cast<std::byte *>(operand);
-    auto *const ranges = reinterpret_cast<kernels::pixel_range *>(operand + layout.floats - kernels::padded_channels(2 * pixels));
+    auto *const ranges = reinterpret_cast<kernels::pixel_range *>(operand + layout.ranges);
     kernel.encode({.x = a,
                    .pixels = pixels,
                    .channels = layout.channels,

@@ -6,7 +6,7 @@
 /// Registers of a cell, the unit that encode() writes.
 inline constexpr int cell_registers = static_cast<int>(channel_padding / vec::lanes);
 
-/// Cells of a pixel: activation, scale, and to memory.
+/// Activates, scales and stores cells of a pixel.
 template <class Product, activation Act, int Cells>
 FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float inverse, std::int32_t zero) {
     vec values[Cells * cell_registers];
@@ -38,6 +38,8 @@ struct encoding {
 /// The ranges of `count` <= vec::lanes pixels.
 inline void find_ranges(const encode_args &e, index_type first, index_type count, encoding &ranges) {
     vec low[vec::lanes], high[vec::lanes], bad[vec::lanes];
+    // Clang must not know that it is zero: under -ffast-math it takes the product with one for zero, whatever the factor.
+    const vec zero = vec::broadcast(0.0F) * vec::broadcast(0.0F);
     for (index_type i = 0; i < vec::lanes; ++i) {
         const float *const x = e.x[first + std::min(i, count - 1)];
         low[i] = high[i] = bad[i] = vec::broadcast(0.0F);
@@ -45,7 +47,7 @@ inline void find_ranges(const encode_args &e, index_type first, index_type count
             const vec value = vec::load(x + c);
             low[i] = min(low[i], value);
             high[i] = max(high[i], value);
-            bad[i] = fma(value, vec::broadcast(0.0F), bad[i]); // NaN from the first value that is not finite
+            bad[i] = fma(value, zero, bad[i]); // NaN from the first value that is not finite
         }
     }
     // Lane i is pixel i now.

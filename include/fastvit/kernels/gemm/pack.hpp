@@ -47,6 +47,7 @@ inline constexpr double int8_largest_loss = 0.03 * 0.03;
 template <class Weight> std::optional<std::vector<float>> int8_scales(index_type rows, index_type columns, Weight &&weight) {
     std::vector<float> scales;
     double lost = 0;
+    index_type used = 0; // columns that are not zero
     for (index_type column = 0; column < columns; ++column) {
         float largest = 0;
         double energy = 0, error = 0;
@@ -62,10 +63,10 @@ template <class Weight> std::optional<std::vector<float>> int8_scales(index_type
             const double d = static_cast<double>(w) - static_cast<double>(scale) * quantised(w, scale);
             error += d * d;
         }
-        if (energy > 0) lost += error / energy;
+        if (energy > 0) lost += error / energy, ++used;
         scales.push_back(scale);
     }
-    if (lost > int8_largest_loss * static_cast<double>(columns)) return std::nullopt;
+    if (lost > int8_largest_loss * static_cast<double>(used)) return std::nullopt;
     return scales;
 }
 
@@ -83,7 +84,7 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
         if (rows <= int8_max_rows) scales = int8_scales(rows, columns, weight);
         if (!scales) {
             type = precision::bfloat16;
-            reason = rows > int8_max_rows ? "too many inputs for 32-bit sums" : "some weights are too large beside the others";
+            reason = rows > int8_max_rows ? "too many inputs for 32-bit sums" : "8 bits would lose too much of these weights";
         }
     }
     target.note(type, reason);

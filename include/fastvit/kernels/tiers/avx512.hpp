@@ -77,7 +77,9 @@ inline vec round_to_bfloat16(vec a) {
     const __m512i bits = _mm512_castps_si512(a.v);
     const __m512i odd = _mm512_maskz_and_epi32(all, _mm512_maskz_srli_epi32(all, bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    const __mmask16 is_nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+    // By its bits: -ffast-math knows no NaN.
+    const __m512i magnitude = _mm512_maskz_and_epi32(all, bits, _mm512_set1_epi32(0x7fffffff));
+    const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
     const __m512i value = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
     return {_mm512_castsi512_ps(_mm512_maskz_and_epi32(all, value, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
 }

@@ -70,7 +70,9 @@ inline vec load_bfloat16(const std::byte *p) {
 inline vec round_to_bfloat16(vec a) {
     const uint32x4_t bits = vreinterpretq_u32_f32(a.v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
-    const uint32x4_t is_number = vceqq_f32(a.v, a.v), quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
+    // By its bits: -ffast-math knows no NaN.
+    const uint32x4_t is_number = vcleq_u32(vandq_u32(bits, vdupq_n_u32(0x7fffffff)), vdupq_n_u32(0x7f800000));
+    const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
     return {vreinterpretq_f32_u32(vandq_u32(vbslq_u32(is_number, rounded, quiet), vdupq_n_u32(0xffff0000u)))};
 }
 inline void interleave(vec a, vec b, vec &first, vec &second) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The AArch64 tier with dot products of bytes and of bfloat16 (Armv8.6 on: Neoverse N2 and V1, Apple M2).
+// The AArch64 tier with dot products of bytes and of bfloat16 (Armv8.6 on: Neoverse N2 and V1). Only on Linux, which says whether
+// the machine has them.
 #pragma once
 
 #include "fastvit/kernels/tiers/neon_dotprod.hpp"

@@ -132,7 +132,7 @@ struct int8_product {
         for (index_type i = 0; i < channel_padding; ++i) {
             // In [0, 127], unless a value was not finite.
             const float value = round_to_even(x[i / vec::lanes]).v[i % vec::lanes] + static_cast<float>(zero);
-            to[i] = static_cast<std::byte>(value >= 0 && value <= 255 ? static_cast<int>(value) : 0);
+            to[i] = static_cast<std::byte>(value >= 0 && value <= 127 ? static_cast<int>(value) : 0);
         }
     }
 };
