@@ -59,15 +59,15 @@ bool is_small(const fastvit::architecture &net) {
 }
 
 /// Makes the model in every way, by make(options) from a checkpoint of that size, and runs it if it is small. False if it was
-/// refused.
-template <class Make> bool run_all_ways(std::size_t bytes, Make &&make) {
+/// refused. Memory is bounded by `most` times the size.
+template <class Make> bool run_all_ways(std::size_t bytes, int most, Make &&make) {
     using namespace fastvit;
     for (const auto &[form, type] :
          {std::pair(graph::folded, precision::float32), std::pair(graph::folded, precision::int8),
           std::pair(graph::folded, precision::bfloat16), std::pair(graph::train_time, precision::float32)}) {
         const model_options options{.graph = form, .precision = type, .isa = "scalar"};
         std::optional<model> net;
-        fuzz::bounded(bytes, 3, [&] { fuzz::accepts([&] { net.emplace(make(options)); }); });
+        fuzz::bounded(bytes, most, [&] { fuzz::accepts([&] { net.emplace(make(options)); }); });
         if (!net) return false;
         if (!is_small(net->architecture())) continue;
         tensor<float> images({1, net->architecture().in_channels, 11, 19});
@@ -89,19 +89,21 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         const architecture net = draw(fuzz::number_source(data + mark.size(), size - mark.size()));
         const checkpoint source = fastvit_test::seeded_checkpoint(net, io::spelling::timm);
         const auto make = [&](const model_options &options) { return model(source, options); };
-        fuzz::require(run_all_ways(static_cast<std::size_t>(source.size_in_bytes()), make), "a drawn network is one");
+        fuzz::require(run_all_ways(static_cast<std::size_t>(source.size_in_bytes()), 3, make), "a drawn network is one");
         return 0;
     }
     const std::string file = to_file(input);
+    bool has_bytes = false; // that may be quantised matrices
     fuzz::bounded(file.size(), 2, [&] {
         std::optional<checkpoint> source;
         if (!fuzz::accepts([&] { source = checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); })) return;
         for (const io::stored_tensor &t : source->tensors()) {
             fuzz::require(fuzz::inside(t.bytes, io_test::bytes_of(file)), "a tensor is inside the file");
             fuzz::accepts([&] { (void)io::read_float(t); });
+            has_bytes = has_bytes || t.type == io::dtype::i8;
         }
     });
-    run_all_ways(file.size(), [&](const model_options &options) {
+    run_all_ways(file.size(), has_bytes ? 6 : 3, [&](const model_options &options) {
         return model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), options);
     });
     return 0;

@@ -189,9 +189,9 @@ class random_archive final : public parts::archive {
     void variance(std::string_view, fastvit::tensor<float> &t, const fastvit::shape &dims) override { fill(t, dims, 0.25F, 2); }
     void counter(std::string_view) override {}
     bool folded(const std::optional<reparam::conv> &) const override { return false; }
-    // Asked of conv_kxk.1, conv_kxk.2, ...
+    // Asked of conv_kxk.1, conv_kxk.2, ..., and of the ConvFFN's reparam_conv.
     bool present(std::string_view name, bool) const override {
-        return std::stol(std::string(name.substr(name.rfind('.') + 1))) < branches_;
+        return !name.ends_with("reparam_conv") && std::stol(std::string(name.substr(name.rfind('.') + 1))) < branches_;
     }
 
   private:

@@ -21,24 +21,8 @@ class reader final : public parts::archive {
   public:
     explicit reader(state_dict &dict) : dict_(dict) {}
 
-    void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
-        const std::string name = full(leaf);
-        const io::stored_tensor *const stored = dict_.use(name);
-        if (!stored)
-            throw error(error_kind::missing_tensor, {.problem = "this tensor is missing",
-                                                     .expected = "shape " + dims.to_string(),
-                                                     .tensor = dict_.names().from_canonical(name),
-                                                     .file = dict_.source().file()});
-        io::check_floating(*stored);
-        if (!(stored->dims == dims))
-            throw error(error_kind::shape_mismatch, {.problem = "wrong shape",
-                                                     .expected = dims.to_string(),
-                                                     .found = stored->dims.to_string(),
-                                                     .tensor = stored->name,
-                                                     .file = dict_.source().file()});
-        out = dict_.read(name);
-        read_.push_back(stored);
-    }
+    void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override { read(leaf, out, dims, false); }
+    void matrix(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override { read(leaf, out, dims, true); }
 
     void variance(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override {
         tensor(leaf, out, dims);
@@ -59,6 +43,31 @@ class reader final : public parts::archive {
     void drop_pages() { dict_.source().drop_pages(std::exchange(read_, {})); }
 
   private:
+    void read(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims, bool may_be_quantised) {
+        const std::string name = full(leaf);
+        const io::stored_tensor *const stored = dict_.use(name);
+        if (!stored)
+            throw error(error_kind::missing_tensor, {.problem = "this tensor is missing",
+                                                     .expected = "shape " + dims.to_string(),
+                                                     .tensor = dict_.names().from_canonical(name),
+                                                     .file = dict_.source().file()});
+        if (!may_be_quantised || stored->type != io::dtype::i8)
+            io::check_floating(*stored);
+        else if (!dict_.is_quantised(name))
+            throw error(error_kind::missing_tensor, {.problem = "the scales of a quantised weight are missing",
+                                                     .expected = "shape " + shape{dims[0]}.to_string(),
+                                                     .tensor = stored->name + std::string(scale_suffix),
+                                                     .file = dict_.source().file()});
+        if (!(stored->dims == dims))
+            throw error(error_kind::shape_mismatch, {.problem = "wrong shape",
+                                                     .expected = dims.to_string(),
+                                                     .found = stored->dims.to_string(),
+                                                     .tensor = stored->name,
+                                                     .file = dict_.source().file()});
+        out = dict_.read(name);
+        read_.push_back(stored);
+    }
+
     state_dict &dict_;
     std::vector<const io::stored_tensor *> read_;
 };
@@ -78,6 +87,7 @@ struct listed_tensor {
     std::string name; ///< canonical
     shape dims;
     const fastvit::tensor<float> *values; ///< null for num_batches_tracked, and where the list is of names only
+    bool matrix = false;                  ///< that int8 computes with
 };
 
 /// Lists the tensors of the parts it describes.
@@ -90,6 +100,10 @@ class lister final : public parts::archive {
 
     void tensor(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
         list_.push_back({full(leaf), dims, without_weights_ ? nullptr : &values});
+    }
+    void matrix(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
+        tensor(leaf, values, dims);
+        list_.back().matrix = true;
     }
     void counter(std::string_view leaf) override { list_.push_back({full(leaf), shape{}, nullptr}); }
     bool folded(const std::optional<reparam::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }

@@ -102,32 +102,32 @@ inline std::optional<network_sign> find_sign(std::string_view name) {
     word = parts.next();
     if (word == "base_layer") word = parts.next();
 
-    // X.conv.conv or X.reparam_conv, and what of the spelling X shows.
+    // X.conv.conv or X.reparam_conv, and what of the spelling X shows. The ConvFFN is folded in quantised checkpoints only.
     const auto found = [&](spelling s, bool flattened, std::size_t number) {
         return network_sign{{.prefix = std::string(name.substr(0, parts.begin())), .source = s, .flattened = flattened}, number};
     };
     std::optional<spelling> known; // the stem's branches are spelled differently, its folded form is not
+    const bool folded = word == "reparam_conv";
+    if (!folded && word != "conv") return std::nullopt;
+    word = parts.next();
     if (word == "conv") {
+        const std::string_view ffn = parts.next();
+        if (parts.next() != "0") return std::nullopt;
         word = parts.next();
-        if (word == "conv") {
-            const std::string_view ffn = parts.next();
-            if (parts.next() != "0") return std::nullopt;
-            word = parts.next();
-            if (ffn == "convffn" && word == "0" && parts.next() == "network") return found(spelling::apple, false, 3);
-            if (ffn != "mlp" || word != "blocks") return std::nullopt;
-            word = parts.next();
-            if (word == "stages_0") return found(spelling::timm, true, 3);
-            if (word == "0" && parts.next() == "stages") return found(spelling::timm, false, 3);
-            return std::nullopt;
-        }
+        if (ffn == "convffn" && word == "0" && parts.next() == "network") return found(spelling::apple, false, 3);
+        if (ffn != "mlp" || word != "blocks") return std::nullopt;
+        word = parts.next();
+        if (word == "stages_0") return found(spelling::timm, true, 3);
+        if (word == "0" && parts.next() == "stages") return found(spelling::timm, false, 3);
+        return std::nullopt;
+    }
+    if (!folded) {
         if (word != "0") return std::nullopt;
         word = parts.next();
         if (word != "conv_kxk" && word != "rbr_conv") return std::nullopt;
         known = word == "conv_kxk" ? spelling::timm : spelling::apple;
-    } else if (word != "reparam_conv") {
-        return std::nullopt;
+        word = parts.next();
     }
-    word = parts.next();
     if (const auto number = one_digit(word, "stem"); number && *number < 3 && known != spelling::apple)
         return found(spelling::timm, true, *number);
     const auto number = one_digit(word);

@@ -36,6 +36,9 @@ inline constexpr std::array<composed_name, 3> composed_names{{
     {composition::weight_norm, ".original1", ".original0", true},
 }};
 
+/// What stands after a quantised weight's name in that of its scales: `fc1.weight_scale` beside `fc1.weight`.
+inline constexpr std::string_view scale_suffix = "_scale", scales_of_weight = ".weight_scale";
+
 /// The parameter's own name, from that of its first part, which ends with c.first; nullopt if the part stands elsewhere.
 inline std::optional<std::string> whole_name(std::string_view first, const composed_name &c) {
     std::string own(first.substr(0, first.size() - c.first.size()));

@@ -23,19 +23,9 @@ class memory_counter final : public parts::archive {
   public:
     explicit memory_counter(const state_dict &dict) : dict_(dict) {}
 
-    void tensor(std::string_view leaf, fastvit::tensor<float> &, const shape &dims) override {
-        const io::stored_tensor *const stored = dict_.find(full(leaf));
-        // Without bytes for its elements, a tensor of an unknown type could claim any number of them.
-        if (!stored || !io::is_floating(stored->type) || !(stored->dims == dims) || dims.count() == 0) return;
-        const index_type rows = dims[0], columns = dims.count() / rows;
-        // Outputs are padded: the rows, those of a transposed matrix in its columns.
-        index_type packed = kernels::padded_channels(rows) * columns;
-        if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
-        packed_ += in_bytes(packed);
-        part_ += in_bytes(dims.count()) + stored->bytes.size();
-        if (dict_.is_composed(full(leaf))) part_ += in_bytes(3 * dims.count()); // its second part, and sums in double
-        index_type &largest = dims.rank() == 4 && dims[2] > 1 ? largest_window_ : largest_matrix_;
-        largest = std::max(largest, dims.count());
+    void tensor(std::string_view leaf, fastvit::tensor<float> &, const shape &dims) override { add(leaf, dims, false); }
+    void matrix(std::string_view leaf, fastvit::tensor<float> &, const shape &dims) override {
+        add(leaf, dims, dict_.is_quantised(full(leaf)));
     }
     void counter(std::string_view) override {}
     bool folded(const std::optional<reparam::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
@@ -64,13 +54,29 @@ class memory_counter final : public parts::archive {
   private:
     static std::uint64_t in_bytes(index_type floats) noexcept { return static_cast<std::uint64_t>(floats) * sizeof(float); }
 
+    void add(std::string_view leaf, const shape &dims, bool quantised) {
+        const io::stored_tensor *const stored = dict_.find(full(leaf));
+        // Without bytes for its elements, a tensor of an unknown type could claim any number of them.
+        if (!stored || !(quantised || io::is_floating(stored->type)) || !(stored->dims == dims) || dims.count() == 0) return;
+        const index_type rows = dims[0], columns = dims.count() / rows;
+        // Outputs are padded: the rows, those of a transposed matrix in its columns.
+        index_type packed = kernels::padded_channels(rows) * columns;
+        if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
+        packed_ += in_bytes(packed);
+        part_ += in_bytes(dims.count()) + stored->bytes.size();
+        if (dict_.is_composed(full(leaf)) && !quantised)
+            part_ += in_bytes(3 * dims.count()); // its second part, and sums in double
+        index_type &largest = dims.rank() == 4 && dims[2] > 1 ? largest_window_ : largest_matrix_;
+        largest = std::max(largest, dims.count());
+    }
+
     const state_dict &dict_;
     std::uint64_t packed_ = 0, temporary_ = 0, part_ = 0; // bytes
     index_type largest_window_ = 0, largest_matrix_ = 0;  // elements
 };
 
 /// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
-/// are 2 n.
+/// are 2 n. Those of a quantised one are 4 n: its bytes count twice.
 constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
 
 /// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB: 19 MB were seen
@@ -94,7 +100,7 @@ inline std::uint64_t memory_needed(const state_dict &dict, const architecture &n
 /// can be a large network in a small file.
 inline void check_memory(const state_dict &dict, const architecture &net) {
     const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
-    const std::uint64_t most = most_memory(dict.source().size_in_bytes());
+    const std::uint64_t most = most_memory(dict.source().size_in_bytes() * (dict.any_quantised() ? 2 : 1));
     if (needed > most)
         throw error(error_kind::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
                                               .expected = "at most " + std::to_string(most >> 20) + " MB",

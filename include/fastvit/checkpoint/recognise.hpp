@@ -18,14 +18,16 @@ inline constexpr index_type max_stages = 8, max_blocks = 1024;
 
 namespace detail {
 
-/// A dimension that the architecture follows from; throws `missing_tensor`, `shape_mismatch` or `unsupported`.
-inline index_type dimension(const state_dict &dict, const std::string &canonical, std::size_t rank, std::size_t dim) {
+/// A dimension that the architecture follows from, of a `matrix` that may be quantised or of another tensor; throws
+/// `missing_tensor`, `shape_mismatch` or `unsupported`.
+inline index_type dimension(const state_dict &dict, const std::string &canonical, std::size_t rank, std::size_t dim,
+                            bool matrix = false) {
     const io::stored_tensor *const t = dict.find(canonical);
     if (!t)
         throw error(error_kind::missing_tensor,
                     {.problem = "this tensor is missing", .tensor = dict.names().from_canonical(canonical)});
     // Without elements, or with elements that are not read, any dimension can be claimed without the bytes for it.
-    io::check_floating(*t);
+    if (!matrix || t->type != io::dtype::i8) io::check_floating(*t);
     if (t->dims.rank() != rank || t->dims.count() == 0)
         throw error(error_kind::shape_mismatch, {.problem = "wrong shape",
                                                  .expected = std::to_string(rank) + " dimensions, none of them 0",
@@ -39,8 +41,9 @@ inline stage_architecture recognise_stage(const state_dict &dict, const std::str
     while (stage.blocks < max_blocks && dict.any_with_prefix(name + "blocks." + std::to_string(stage.blocks) + "."))
         ++stage.blocks;
     const std::string block = name + "blocks.0.";
-    stage.channels = dimension(dict, block + "mlp.conv.conv.weight", 4, 0);
-    stage.hidden = dimension(dict, block + "mlp.fc1.weight", 4, 0);
+    const bool folded_ffn = dict.any_with_prefix(block + "mlp.conv.reparam_conv.");
+    stage.channels = dimension(dict, block + (folded_ffn ? "mlp.conv.reparam_conv.weight" : "mlp.conv.conv.weight"), 4, 0);
+    stage.hidden = dimension(dict, block + "mlp.fc1.weight", 4, 0, true);
     stage.position = dict.any_with_prefix(name + "pos_emb.");
     stage.downsample_squeeze_excite = dict.any_with_prefix(name + "downsample.proj.0.se.");
     const auto has = [&](std::string_view start) { return dict.any_with_prefix(block + std::string(start)); };

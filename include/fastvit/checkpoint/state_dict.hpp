@@ -24,8 +24,8 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 class state_dict {
   public:
     /// The network at `prefix`, or the only one (io::choose_network). The checkpoint outlives the state_dict. Throws what
-    /// names_of_network() throws, `unexpected_tensor` for a tensor under two spellings, and `unsupported` for weights that must
-    /// be merged first.
+    /// names_of_network() throws, `unexpected_tensor` for a tensor under two spellings and for scales without their bytes, and
+    /// `unsupported` for weights that must be merged first.
     explicit state_dict(const checkpoint &source, const std::optional<std::string_view> &prefix = std::nullopt)
         : source_(source), names_(names_of_network(source, prefix)) {
         std::size_t adapters = 0;
@@ -48,6 +48,7 @@ class state_dict {
         }
         if (adapter) throw unmerged_adapter(adapter->name, adapters);
         compose_weights();
+        find_scales();
         find_head();
     }
 
@@ -70,13 +71,22 @@ class state_dict {
     /// checkpoint must outlive the result. The tensor must be there.
     tensor<float> read(std::string_view canonical) const {
         const entry &e = tensors_.find(canonical)->second;
-        return e.how ? compose(e.how->how, *e.stored, *e.second) : io::view_float(*e.stored);
+        return e.how      ? compose(e.how->how, *e.stored, *e.second)
+               : e.second ? io::read_quantised(*e.stored, *e.second)
+                          : io::view_float(*e.stored);
     }
     /// Whether read() computes the tensor from two of the file's, so that what find() returns is only one of them.
     bool is_composed(std::string_view canonical) const {
         const auto at = tensors_.find(canonical);
-        return at != tensors_.end() && at->second.how;
+        return at != tensors_.end() && at->second.second;
     }
+    /// Whether one of the two is the tensor's bytes, and the other their scales.
+    bool is_quantised(std::string_view canonical) const {
+        const auto at = tensors_.find(canonical);
+        return at != tensors_.end() && at->second.second && !at->second.how;
+    }
+    /// Whether any tensor is.
+    bool any_quantised() const noexcept { return any_quantised_; }
 
     /// Whether the last linear layer is inside a Sequential instead of in its usual place. It may lack a bias.
     bool linear_moved() const noexcept { return linear_moved_; }
@@ -117,7 +127,7 @@ class state_dict {
     struct entry {
         const io::stored_tensor *stored;
         const io::stored_tensor *second = nullptr; // of a weight that is stored in two parts
-        const composed_name *how = nullptr;
+        const composed_name *how = nullptr;        // null if that is its scales
         bool used = false;
     };
 
@@ -155,6 +165,32 @@ class state_dict {
         }
     }
 
+    // Enters the scales of quantised weights with them.
+    void find_scales() {
+        for (auto at = tensors_.begin(); at != tensors_.end();) {
+            if (!at->first.ends_with(scales_of_weight)) {
+                ++at;
+                continue;
+            }
+            const io::stored_tensor *const scales = at->second.stored;
+            const std::string_view own = std::string_view(at->first).substr(0, at->first.size() - scale_suffix.size());
+            const auto weight = tensors_.find(own);
+            const bool there = weight != tensors_.end();
+            const bool in_parts = at->second.second || (there && weight->second.how); // of weight_norm or pruning
+            if (!there || in_parts || weight->second.stored->type != io::dtype::i8)
+                throw error(error_kind::unexpected_tensor, {.problem = "scales without the quantised weight that they belong to",
+                                                            .expected = names_.from_canonical(own) + " of type I8",
+                                                            .found = !there     ? "no such tensor"
+                                                                     : in_parts ? "one of them in parts"
+                                                                                : weight->second.stored->type_name,
+                                                            .tensor = scales->name,
+                                                            .file = source_.file()});
+            weight->second.second = scales;
+            any_quantised_ = true;
+            at = tensors_.erase(at);
+        }
+    }
+
     // Channels of the head's input; 0 if unknown.
     index_type head_width() const {
         const auto first = [&](const std::string &name) {
@@ -165,7 +201,9 @@ class state_dict {
             if (const index_type width = first(branch)) return width;
         index_type width = 0;
         for (std::size_t s = 0; any_with_prefix("stages." + std::to_string(s) + "."); ++s)
-            width = first("stages." + std::to_string(s) + ".blocks.0.mlp.conv.conv.weight");
+            for (const char *const window : {"reparam_conv", "conv"})
+                if (const index_type n = first("stages." + std::to_string(s) + ".blocks.0.mlp.conv." + window + ".weight"))
+                    width = n;
         return width;
     }
 
@@ -205,7 +243,7 @@ class state_dict {
     const checkpoint &source_;
     io::name_translator names_;
     std::map<std::string, entry, std::less<>> tensors_;
-    bool linear_moved_ = false;
+    bool linear_moved_ = false, any_quantised_ = false;
     std::vector<const io::stored_tensor *> other_head_;
 };
 

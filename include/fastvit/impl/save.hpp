@@ -2,46 +2,79 @@
 // See fastvit/save.hpp.
 #pragma once
 
+#include "fastvit/base/regions.hpp"
 #include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/checkpoint/memory_limit.hpp"
 #include "fastvit/checkpoint/network_names.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/checkpoint/written_names.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
+#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/save.hpp"
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
-                                     const std::optional<std::string_view> &prefix) {
-    try {
-        check_not_a_part(source);
-        std::vector<io::named_tensor> tensors;
-        if (!prefix && io::detail::find_signs(outlines_of(source)).empty()) {
-            for (const io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
-        } else {
-            const io::name_translator names = names_of_network(source, prefix);
-            const written_names written(source, names);
-            for (const io::stored_tensor &t : source.tensors())
-                if (std::optional<std::string> name = written.of(t.name))
-                    tensors.push_back({.name = std::move(*name), .data = {}, .stored = &t});
+/// A matrix in 8 bits, and the tensors that a file has of it.
+struct quantised_matrix {
+    std::vector<std::int8_t> bytes;
+    fastvit::tensor<float> scales;
+    io::stored_tensor stored; ///< the bytes
+};
+
+FASTVIT_STRICT_MATH_BEGIN
+
+/// As int8 computes with it; null where it would not, or where the file would be read as another: scales of less than 17 bits,
+/// below the smallest normal number.
+inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &values, const shape &dims) {
+    const index_type columns = dims[0], rows = dims.count() / columns;
+    const float *const w = values.data();
+    if (rows > kernels::int8_max_rows) return nullptr;
+    const auto scales =
+        kernels::int8_scales(rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
+    if (!scales) return nullptr;
+    auto result = std::make_unique<quantised_matrix>();
+    result->bytes.reserve(static_cast<std::size_t>(dims.count()));
+    result->scales = fastvit::tensor<float>::uninitialised({columns});
+    for (index_type column = 0; column < columns; ++column) {
+        const float scale = (*scales)[static_cast<std::size_t>(column)];
+        int largest = 0;
+        for (index_type row = 0; row < rows; ++row) {
+            const int byte = kernels::quantised(w[column * rows + row], scale), size = byte < 0 ? -byte : byte;
+            largest = largest < size ? size : largest;
+            result->bytes.push_back(static_cast<std::int8_t>(byte));
         }
-        io::save_safetensors(path, tensors, source.metadata(), type);
-    } catch (const error &e) {
-        throw e.in_file(source.file());
+        if (kernels::int8_scale(scale * static_cast<float>(largest)) != scale) return nullptr;
+        result->scales(column) = scale;
     }
+    result->stored.type = io::dtype::i8;
+    result->stored.dims = dims;
+    result->stored.strides = io::contiguous_strides(dims);
+    result->stored.bytes = std::as_bytes(std::span(result->bytes));
+    return result;
 }
 
-FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
-                                  const std::optional<std::string_view> &prefix) {
+FASTVIT_STRICT_MATH_END
+
+/// A network of `source`, folded, with what belongs to it: in the official form, or in that of int8, its matrices quantised.
+inline void save_folded_form(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
+                             const std::optional<std::string_view> &prefix) {
+    const bool int8 = type == io::dtype::i8;
     std::vector<std::shared_ptr<void>> kept_parts;
+    std::vector<std::unique_ptr<quantised_matrix>> matrices;
     lister list;
     std::vector<io::named_tensor> tensors;
     // BatchNorms that stay keep it, and strict loading asks for it even where an old checkpoint lacks it.
@@ -55,7 +88,10 @@ FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesyste
         check_memory(dict, net);
         reader read(dict);
         for_each_read_part(read, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, auto &w) {
-            Part::reparameterize(w);
+            if constexpr (requires { Part::fold_for_int8(w); })
+                int8 ? Part::fold_for_int8(w) : Part::reparameterize(w);
+            else
+                Part::reparameterize(w);
             const auto kept = std::make_shared<typename Part::weights>(std::move(w));
             Part::describe(list.in(p.name), *kept, c);
             kept_parts.push_back(kept);
@@ -64,12 +100,19 @@ FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesyste
         const written_names written(source, dict.names());
         for (const listed_tensor &t : list.list()) {
             const io::stored_tensor *const stored = dict.find(t.name);
-            const bool as_stored = stored && !dict.is_composed(t.name);
+            // Folding for int8 changes tensors that keep their names.
+            const bool as_stored = stored && !dict.is_composed(t.name) && !(int8 && t.values);
             io::named_tensor out{
                 .name = written.of(dict.name_of(t.name)).value(), .data = {}, .stored = as_stored ? stored : nullptr};
             if (t.values && !as_stored) out.data = *t.values;
             // Anything but one integer is no count.
             if (!t.values && !(stored && stored->type == io::dtype::i64 && stored->dims.count() == 1)) out.stored = &no_batches;
+            if (int8 && t.matrix)
+                if (std::unique_ptr<quantised_matrix> q = quantise(*t.values, t.dims)) {
+                    tensors.push_back({.name = out.name + std::string(scale_suffix), .data = q->scales});
+                    out.stored = &q->stored;
+                    matrices.push_back(std::move(q));
+                }
             tensors.push_back(std::move(out));
         }
         const auto add = [&](const io::stored_tensor &t) {
@@ -79,10 +122,68 @@ FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesyste
         for (const io::stored_tensor *const t : dict.other_head()) add(*t);
         for (const io::stored_tensor &t : source.tensors())
             if (!dict.names().to_canonical(t.name)) add(t);
+        io::save_safetensors(path, tensors, source.metadata(), int8 ? io::dtype::f32 : type);
+    } catch (const error &e) {
+        throw e.in_file(source.file());
+    }
+}
+
+/// The scales of the quantised matrices of a checkpoint's network.
+class scales_by_matrix {
+  public:
+    scales_by_matrix(const checkpoint &source, const io::name_translator &names) {
+        std::map<std::string, const io::stored_tensor *, std::less<>> matrices;
+        for (const io::stored_tensor &t : source.tensors())
+            if (t.type == io::dtype::i8)
+                if (std::optional<std::string> name = names.to_canonical(t.name)) matrices.emplace(std::move(*name), &t);
+        if (matrices.empty()) return;
+        for (const io::stored_tensor &t : source.tensors()) {
+            const std::optional<std::string> name = names.to_canonical(t.name);
+            if (!name || !name->ends_with(scales_of_weight)) continue;
+            const auto matrix = matrices.find(std::string_view(*name).substr(0, name->size() - scale_suffix.size()));
+            if (matrix == matrices.end()) continue;
+            of_.emplace(matrix->second, &t);
+            scales_.insert(&t);
+        }
+    }
+
+    /// Null for other tensors.
+    const io::stored_tensor *of(const io::stored_tensor &matrix) const {
+        const auto at = of_.find(&matrix);
+        return at == of_.end() ? nullptr : at->second;
+    }
+    bool is_one(const io::stored_tensor &t) const { return scales_.contains(&t); }
+
+  private:
+    std::map<const io::stored_tensor *, const io::stored_tensor *> of_;
+    std::set<const io::stored_tensor *> scales_;
+};
+
+FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
+                                     const std::optional<std::string_view> &prefix) {
+    if (type == io::dtype::i8) return save_folded_form(source, path, type, prefix);
+    try {
+        check_not_a_part(source);
+        std::vector<io::named_tensor> tensors;
+        if (!prefix && io::detail::find_signs(outlines_of(source)).empty()) {
+            for (const io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
+        } else {
+            const io::name_translator names = names_of_network(source, prefix);
+            const written_names written(source, names);
+            const scales_by_matrix scales(source, names);
+            for (const io::stored_tensor &t : source.tensors())
+                if (std::optional<std::string> name = written.of(t.name); name && !scales.is_one(t))
+                    tensors.push_back({.name = std::move(*name), .data = {}, .stored = &t, .scales = scales.of(t)});
+        }
         io::save_safetensors(path, tensors, source.metadata(), type);
     } catch (const error &e) {
         throw e.in_file(source.file());
     }
+}
+
+FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
+                                  const std::optional<std::string_view> &prefix) {
+    save_folded_form(source, path, type, prefix);
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::loading

@@ -32,6 +32,8 @@ struct named_tensor {
     tensor_view<const float> data;
     /// If set, this is written instead of `data`: floating-point elements converted as those are, others as they are stored.
     const stored_tensor *stored = nullptr;
+    /// If set, `stored` is a quantised matrix with these scales, and is written as floating-point elements.
+    const stored_tensor *scales = nullptr;
 };
 
 namespace detail {
@@ -56,7 +58,7 @@ inline std::string json_string(std::string_view text) {
 
 // The type that the tensor's elements have in a file whose floating-point elements are of `type`.
 inline dtype written_type(const named_tensor &t, dtype type) {
-    if (!t.stored || is_floating(t.stored->type)) return type;
+    if (!t.stored || t.scales || is_floating(t.stored->type)) return type;
     if (t.stored->type == dtype::other)
         throw error(error_kind::unsupported,
                     {.problem = "safetensors does not have this element type, or this library does not know it",
@@ -161,7 +163,10 @@ inline void write_stored(platform::output_file &file, const stored_tensor &t) {
 inline void write_tensor(platform::output_file &file, const named_tensor &t, dtype type) {
     if (!t.stored)
         write_as(file, t.name, t.data.span(), type);
-    else if (t.stored->type == written_type(t, type))
+    else if (t.scales) {
+        const tensor<float> values = read_quantised(*t.stored, *t.scales);
+        write_as(file, t.name, values.span(), type);
+    } else if (t.stored->type == written_type(t, type))
         write_stored(file, *t.stored);
     else {
         if (t.stored->type == dtype::f64) check_range(*t.stored, type);

@@ -73,6 +73,11 @@ void read_float_into(const stored_tensor &source, std::span<float> to);
 /// the result.
 [[nodiscard]] tensor<float> view_float(const stored_tensor &source);
 
+/// A quantised matrix, or any tensor of bytes (I8) with a scale for each index of its first dimension, as float32: scale * byte.
+/// Throws `unsupported` unless the scales are float32, `shape_mismatch` unless there is one for each index, `bad_value` for a
+/// scale that is negative or not finite and for the byte -128, which no weight is quantised to; also like read_float_into().
+[[nodiscard]] tensor<float> read_quantised(const stored_tensor &bytes, const stored_tensor &scales);
+
 }}} // namespace fastvit::FASTVIT_ABI::io
 
 #if !defined(FASTVIT_COMPILED)

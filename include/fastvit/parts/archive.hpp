@@ -23,6 +23,8 @@ class archive {
 
     /// A tensor of parameters.
     virtual void tensor(std::string_view name, fastvit::tensor<float> &values, const shape &dims) = 0;
+    /// The same, of a matrix that int8 computes with and that a checkpoint may hold quantised.
+    virtual void matrix(std::string_view name, fastvit::tensor<float> &values, const shape &dims) { tensor(name, values, dims); }
     /// The same, of values that cannot be negative.
     virtual void variance(std::string_view name, fastvit::tensor<float> &values, const shape &dims) {
         tensor(name, values, dims);
@@ -78,6 +80,12 @@ inline void describe(archive &ar, reparam::conv &w, const reparam::conv_shape &d
     ar.tensor("weight", w.kernel, dims.kernel_dims());
     ar.tensor("bias", w.bias, {dims.out});
     if (dims.depthwise) ar.depthwise(dims);
+}
+
+/// A 1 x 1 convolution that int8 computes.
+inline void describe_matrix(archive &ar, reparam::conv &w, const reparam::conv_shape &dims) {
+    ar.matrix("weight", w.kernel, dims.kernel_dims());
+    ar.tensor("bias", w.bias, {dims.out});
 }
 
 inline void describe(archive &ar, reparam::conv_bn &w, const reparam::conv_shape &dims) {

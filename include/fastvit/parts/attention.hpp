@@ -36,19 +36,23 @@ class attention_block {
     /// Whether the tensors of such a block are there, and which norm it has; has(name): whether a name begins so.
     template <class Has> static bool recognise(const Has &has, config &c) {
         if (!has("token_mixer.qkv.") && !has("token_mixer.proj.")) return false;
-        if (!has("norm.running_")) c.norm = attention_norm::layer_norm;
+        // In a quantised checkpoint a BatchNorm is folded, and a LayerNorm is there.
+        const bool folded = has("mlp.conv.reparam_conv.") && !has("norm.");
+        if (!has("norm.running_") && !folded) c.norm = attention_norm::layer_norm;
         return true;
     }
     static void describe(archive &ar, weights &w, const config &c) {
         const index_type n = c.channels;
-        describe_if(ar, c.norm == attention_norm::batch_norm, "norm", w.batch_norm, n);
+        const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn), batch_norm = c.norm == attention_norm::batch_norm;
+        describe_if(ar, batch_norm && !quantised_form, "norm", w.batch_norm, n);
         describe_if(ar, c.norm == attention_norm::layer_norm, "norm", w.layer_norm, n);
-        ar.tensor("token_mixer.qkv.weight", w.qkv.kernel, {3 * n, n});
-        ar.tensor("token_mixer.proj.weight", w.proj.kernel, {n, n});
+        ar.matrix("token_mixer.qkv.weight", w.qkv.kernel, {3 * n, n});
+        if (batch_norm && quantised_form) ar.tensor("token_mixer.qkv.bias", w.qkv.bias, {3 * n});
+        ar.matrix("token_mixer.proj.weight", w.proj.kernel, {n, n});
         ar.tensor("token_mixer.proj.bias", w.proj.bias, {n});
-        describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, n);
+        if (!quantised_form) describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, n);
         conv_ffn::describe(ar.in("mlp"), w.ffn, n, c.hidden);
-        describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, n);
+        if (!quantised_form) describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, n);
     }
     static void reparameterize(weights &) {} // the official code leaves the block as it is
     static void fold(weights &w) {
@@ -61,6 +65,10 @@ class attention_block {
             w.layer_scale_1.reset();
         }
         conv_ffn::fold(w.ffn, w.layer_scale_2);
+    }
+    static void fold_for_int8(weights &w) {
+        fold(w);
+        conv_ffn::fold_for_int8(w.ffn, w.layer_scale_2);
     }
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &c, const extent &in) {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
@@ -18,13 +19,20 @@ class conv_ffn {
     struct weights {
         reparam::conv_bn spatial;
         std::optional<reparam::conv> folded; ///< of spatial
+        bool balanced = false;               ///< folded and fc1 are: reparam::balance()
         reparam::conv fc1, fc2;
     };
 
+    /// Whether the block around the ConvFFN, of which it is `mlp`, is in the form of a quantised checkpoint: no BatchNorm and no
+    /// layer scale is left that a matrix can take up, and the ConvFFN is balanced.
+    static bool in_quantised_form(archive &ar, const weights &w) { return ar.present("mlp.conv.reparam_conv", w.balanced); }
+
     static void describe(archive &ar, weights &w, index_type channels, index_type hidden) {
-        parts::describe(ar.in("conv"), w.spatial, spatial(channels));
-        parts::describe(ar.in("fc1"), w.fc1, fc1(channels, hidden));
-        parts::describe(ar.in("fc2"), w.fc2, fc2(channels, hidden));
+        w.balanced = ar.present("conv.reparam_conv", w.balanced);
+        describe_if(ar.in("conv"), w.balanced, "reparam_conv", w.folded, spatial(channels));
+        if (!w.balanced) parts::describe(ar.in("conv"), w.spatial, spatial(channels));
+        describe_matrix(ar.in("fc1"), w.fc1, fc1(channels, hidden));
+        describe_matrix(ar.in("fc2"), w.fc2, fc2(channels, hidden));
     }
     /// Folds the BatchNorm into the 7 x 7, and the block's layer scale, which is then none, into fc2.
     static void fold(weights &w, std::optional<tensor<float>> &layer_scale) {
@@ -37,13 +45,23 @@ class conv_ffn {
             layer_scale.reset();
         }
     }
+    /// fold(), for a quantised checkpoint.
+    static void fold_for_int8(weights &w, std::optional<tensor<float>> &layer_scale) {
+        fold(w, layer_scale);
+        if (w.balanced) return;
+        reparam::conv fc1 = w.fc1; // which may be the file's
+        reparam::balance(*w.folded, fc1);
+        w.fc1 = std::move(fc1);
+        w.balanced = true;
+    }
     static double multiply_adds(index_type channels, index_type hidden, const extent &size) {
         return parts::multiply_adds(spatial(channels), size) + parts::multiply_adds(fc1(channels, hidden), size) +
                parts::multiply_adds(fc2(channels, hidden), size);
     }
 
     conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale) {
-        if (w.folded && target.type == precision::int8) {
+        // Quantised weights must not be balanced again: rounding has changed the norms that decide.
+        if (w.folded && !w.balanced && target.type == precision::int8) {
             reparam::conv spatial = *w.folded, fc1 = w.fc1;
             reparam::balance(spatial, fc1);
             pack_spatial(target, spatial.kernel, spatial.bias);

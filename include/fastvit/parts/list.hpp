@@ -14,7 +14,8 @@
 //     costs(config, extent)     its multiply-adds, by name
 //     a constructor (target, weights, config), which packs the weights in whichever form they are, and run()
 //
-// and a block of a stage also has `kind` and recognise(), by which a checkpoint's blocks are told apart.
+// and a block of a stage also has `kind` and recognise(), by which a checkpoint's blocks are told apart, and, if int8 computes
+// its matrices, fold_for_int8(weights), what save_converted() leaves of it in a quantised checkpoint.
 //
 // A new token mixer is a file beside the others, a name in architecture.hpp and a word in `blocks` below.
 #pragma once

@@ -97,10 +97,11 @@ class pooling_block {
     /// Whether the tensors of such a block are there; has(name): whether a name begins so.
     template <class Has> static bool recognise(const Has &has, config &) { return !has("token_mixer.") && has("layer_scale_1."); }
     static void describe(archive &ar, weights &w, const config &c) {
+        const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn);
         describe_if(ar, true, "norm", w.norm, c.channels);
         describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, c.channels);
         conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
-        describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, c.channels);
+        if (!quantised_form) describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, c.channels);
         ar.made(pooling::packed_floats(c.channels));
     }
     static void reparameterize(weights &) {}
@@ -114,6 +115,8 @@ class pooling_block {
         }
         conv_ffn::fold(w.ffn, w.layer_scale_2);
     }
+    /// The norm folds into no matrix, and stays.
+    static void fold_for_int8(weights &w) { conv_ffn::fold_for_int8(w.ffn, w.layer_scale_2); }
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &c, const extent &in) {
         return {{"token_mixer", multiply_adds(reparam::depthwise_shape(c.channels, pooling::kernel), in)},

@@ -100,14 +100,19 @@ class rep_mixer_block {
     /// Whether the tensors of such a block are there; has(name): whether a name begins so.
     template <class Has> static bool recognise(const Has &has, config &) { return has("token_mixer."); }
     static void describe(archive &ar, weights &w, const config &c) {
+        const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn);
         rep_mixer::describe(ar.in("token_mixer"), w.mixer, c.channels);
         conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
-        describe_layer_scale(ar, "layer_scale.gamma", w.layer_scale, c.channels);
+        if (!quantised_form) describe_layer_scale(ar, "layer_scale.gamma", w.layer_scale, c.channels);
     }
     static void reparameterize(weights &w) { rep_mixer::reparameterize(w.mixer); }
     static void fold(weights &w) {
         reparameterize(w);
         conv_ffn::fold(w.ffn, w.layer_scale);
+    }
+    static void fold_for_int8(weights &w) {
+        reparameterize(w);
+        conv_ffn::fold_for_int8(w.ffn, w.layer_scale);
     }
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &c, const extent &in) {

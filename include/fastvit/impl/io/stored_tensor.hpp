@@ -5,6 +5,8 @@
 #include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/float16.hpp"
+#include "fastvit/base/is_finite.hpp"
+#include "fastvit/base/regions.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 #include "fastvit/platform/memory.hpp"
@@ -121,6 +123,17 @@ FASTVIT_FUNCTION void check_floating(const stored_tensor &source) {
                                               .tensor = source.name});
 }
 
+namespace detail {
+
+inline void check_strides(const stored_tensor &source) {
+    const auto needed = spanned(source.dims, source.strides);
+    if (!needed || static_cast<std::size_t>(*needed) > source.bytes.size() / size_of(source.type))
+        throw error(error_kind::invalid_argument,
+                    {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
+}
+
+} // namespace detail
+
 FASTVIT_FUNCTION void read_float_into(const stored_tensor &source, std::span<float> to) {
     check_floating(source);
     if (static_cast<std::size_t>(source.dims.count()) != to.size())
@@ -128,10 +141,7 @@ FASTVIT_FUNCTION void read_float_into(const stored_tensor &source, std::span<flo
                                                    .expected = std::to_string(source.dims.count()) + " elements",
                                                    .found = std::to_string(to.size()),
                                                    .tensor = source.name});
-    const auto needed = spanned(source.dims, source.strides);
-    if (!needed || static_cast<std::size_t>(*needed) > source.bytes.size() / size_of(source.type))
-        throw error(error_kind::invalid_argument,
-                    {.problem = "the tensor's strides reach outside its bytes", .tensor = source.name});
+    detail::check_strides(source);
 
     // Out of range, a float64 becomes an infinity, as IEEE 754 has it.
     if (source.type == dtype::f64)
@@ -172,5 +182,42 @@ FASTVIT_FUNCTION tensor<float> view_float(const stored_tensor &source) {
     if (!in_place) return read_float(source);
     return tensor<float>::borrow({reinterpret_cast<const float *>(source.bytes.data()), source.dims});
 }
+
+FASTVIT_STRICT_MATH_BEGIN
+
+FASTVIT_FUNCTION tensor<float> read_quantised(const stored_tensor &bytes, const stored_tensor &scales) {
+    const auto wrong = [](const stored_tensor &t, error_kind kind, std::string problem, std::string expected, std::string found) {
+        return error(
+            kind, {.problem = std::move(problem), .expected = std::move(expected), .found = std::move(found), .tensor = t.name});
+    };
+    if (bytes.type != dtype::i8)
+        throw wrong(bytes, error_kind::unsupported, "the elements are not those of a quantised matrix", "I8", bytes.type_name);
+    if (scales.type != dtype::f32)
+        throw wrong(scales, error_kind::unsupported, "the scales of a quantised matrix", "F32", scales.type_name);
+    if (bytes.dims.rank() == 0 || !(scales.dims == shape{bytes.dims[0]}))
+        throw wrong(scales, error_kind::shape_mismatch, "wrong shape beside " + bytes.name,
+                    "a scale for each output of " + bytes.dims.to_string(), scales.dims.to_string());
+    detail::check_strides(bytes);
+    const tensor<float> factors = read_float(scales);
+    for (const float scale : factors.span())
+        if (!is_finite(scale) || !(scale >= 0))
+            throw wrong(scales, error_kind::bad_value, "a scale of a quantised matrix", "a finite number, not negative",
+                        std::to_string(scale));
+
+    auto result = detail::tensor_in_pages(bytes.dims);
+    detail::convert_elements<std::int8_t>(bytes, result.data(), [](std::int8_t x) { return static_cast<float>(x); });
+    const index_type rows = factors.count(), columns = rows > 0 ? result.count() / rows : 0;
+    for (index_type row = 0; row < rows; ++row) {
+        float *const values = result.data() + row * columns;
+        for (index_type i = 0; i < columns; ++i) {
+            if (values[i] < -127)
+                throw wrong(bytes, error_kind::bad_value, "a byte of a quantised matrix", "-127 to 127", "-128");
+            values[i] *= factors(row);
+        }
+    }
+    return result;
+}
+
+FASTVIT_STRICT_MATH_END
 
 }}} // namespace fastvit::FASTVIT_ABI::io
