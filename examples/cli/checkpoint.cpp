@@ -14,7 +14,9 @@
 
 #include <algorithm>
 #include <iostream>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace cli {
@@ -34,8 +36,17 @@ index_type count_parameters(const std::vector<listed_tensor> &tensors) {
 
 index_type count_folded(const std::vector<listed_tensor> &tensors) {
     index_type count = 0;
-    for (const listed_tensor &t : tensors) count += t.name.ends_with("reparam_conv.weight");
+    // The ConvFFN's is folded in quantised checkpoints only, and counts in none.
+    for (const listed_tensor &t : tensors)
+        count += t.name.ends_with("reparam_conv.weight") && !t.name.ends_with("mlp.conv.reparam_conv.weight");
     return count;
+}
+
+/// How many tensors of each type there are.
+std::map<std::string, index_type> count_types(const fastvit::checkpoint &source) {
+    std::map<std::string, index_type> counts;
+    for (const fastvit::io::stored_tensor &t : source.tensors()) ++counts[t.type_name];
+    return counts;
 }
 
 std::string_view form_of(const contents &c) { return c.folded == 0 ? "train-time" : c.folded == c.blocks ? "folded" : "mixed"; }
@@ -77,7 +88,8 @@ json to_json(const contents &c, const fastvit::checkpoint &source, index_type si
             {"input_channels", c.net.in_channels},
             {"fork_features", c.net.fork_features},
             {"token_mixers", mixers_of(c.net)},
-            {"tensors", source.tensors().size()}};
+            {"tensors", source.tensors().size()},
+            {"types", count_types(source)}};
 }
 
 /// `1 1 2 1 blocks of 8 16 32 32 channels`
@@ -111,7 +123,13 @@ void print_text(std::ostream &out, const contents &c, const fastvit::checkpoint 
         << '\n';
     out << "input       " << c.net.in_channels << " channels\n";
     if (c.net.fork_features) out << "features    out0.. of the official dense prediction (fork_feat), beside stage0..\n";
-    out << "tensors     " << source.tensors().size() << '\n';
+    out << "tensors     " << source.tensors().size();
+    const char *before = " (";
+    for (const auto &[type, count] : count_types(source)) {
+        out << before << count << ' ' << printable(type);
+        before = ", ";
+    }
+    out << ")\n";
 }
 
 void print_text(std::ostream &out, const kernel_report &kernels) {

@@ -284,10 +284,15 @@ void add_convert(CLI::App &app, command &chosen) {
     add_model(*sub, o->model)->required();
     add_output(*sub, o->output, "safetensors file to write");
     add_choice(*sub, "--dtype", o->type,
-               std::map<std::string, dtype>{
-                   {"float32", dtype::f32}, {"float16", dtype::f16}, {"bfloat16", dtype::bf16}, {"bf16", dtype::bf16}},
-               "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even");
-    sub->add_flag("--fold", o->fold, "Fold the branches, as `fastvit fold` does");
+               std::map<std::string, dtype>{{"float32", dtype::f32},
+                                            {"float16", dtype::f16},
+                                            {"bfloat16", dtype::bf16},
+                                            {"bf16", dtype::bf16},
+                                            {"int8", dtype::i8}},
+               "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even; or "
+               "int8: the network folded, the dense layers of its blocks quantised as --precision int8 does, all else float32. "
+               "Only this library reads that");
+    sub->add_flag("--fold", o->fold, "Fold the branches, as `fastvit fold` does; --dtype int8 always folds");
 }
 
 void add_info(CLI::App &app, command &chosen) {

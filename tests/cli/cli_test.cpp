@@ -311,6 +311,13 @@ TEST(cli_convert, writes_the_types_and_forms) {
     EXPECT_EQ(type_of(both, "head.weight"), "BF16");
     const checkpoint one = checkpoint::open(folded);
     EXPECT_EQ(both.tensors().size(), one.tensors().size());
+    const checkpoint quantised = converted("tiny.pth.tar", {"--dtype", "int8"});
+    EXPECT_EQ(type_of(quantised, "network.0.0.convffn.fc1.weight"), "I8");
+    EXPECT_EQ(type_of(quantised, "network.0.0.convffn.fc1.weight_scale"), "F32");
+    EXPECT_EQ(type_of(quantised, "head.weight"), "F32");
+    const std::string bytes = read_file(output);
+    converted("tiny.pth.tar", {"--dtype", "int8", "--fold"});
+    EXPECT_EQ(read_file(output), bytes);
 
     expect_success(fastvit_cli({"fold", "--model", tiny, "--output", (directory / "folded").string()}));
     converted("tiny.safetensors", {"--fold"});
@@ -348,6 +355,18 @@ TEST(cli_info, says_what_a_checkpoint_holds) {
     EXPECT_LT(whole["gmac"], train["gmac"]);
     EXPECT_EQ(whole["size"], 64);
     EXPECT_FALSE(whole.contains("tensor_list"));
+
+    const temporary_directory directory;
+    const std::string output = (directory / "quantised").string();
+    expect_success(fastvit_cli({"convert", "--model", tiny, "--output", output, "--dtype", "int8"}));
+    const json quantised = parse(fastvit_cli({"info", "--model", output, "--json"}));
+    EXPECT_EQ(quantised["graph"], "folded");
+    EXPECT_EQ(quantised["blocks"], whole["blocks"]);
+    EXPECT_EQ(quantised["types"]["I8"], 12);
+    EXPECT_EQ(train["types"]["F32"].get<int>() + train["types"]["I64"].get<int>(), train["tensors"]);
+    const finished text = fastvit_cli({"info", "--model", output, "--tensors"});
+    EXPECT_NE(text.out.find(", 12 I8"), text.out.npos) << text.out;
+    EXPECT_NE(text.out.find("network.0.0.convffn.fc1.weight I8 ["), text.out.npos);
 }
 
 // The parameter counts are those of the official model, before and after its reparameterisation.
@@ -1345,7 +1364,7 @@ TEST(cli_usage, mistakes_have_status_2) {
     expect_failure(fastvit_cli({"preprocess", picture, picture, "--output", "x"}), 2, {"rgb.png"});
     expect_failure(fastvit_cli({"convert", "--model", tiny}), 2, {"--output"});
     expect_failure(fastvit_cli({"convert", "--output", "x"}), 2, {"--model"});
-    expect_failure(fastvit_cli({"convert", "--model", tiny, "--output", "x", "--dtype", "int8"}), 2,
+    expect_failure(fastvit_cli({"convert", "--model", tiny, "--output", "x", "--dtype", "int4"}), 2,
                    {"--dtype", "int8", "float16"});
     expect_failure(fastvit_cli({"fold", "--model", tiny}), 2, {"--output"});
     expect_failure(fastvit_cli({"info", "--no-such-option"}), 2, {"--no-such-option"});
