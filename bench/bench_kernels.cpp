@@ -302,7 +302,7 @@ class registrar {
             if (stage.mixer == fastvit::token_mixer::rep_mixer) {
                 depthwise(in + "mixer", {side, side, c, 3});
             } else {
-                dense(in + "qkv", {pixels, c, 3 * c});
+                gemm(in + "qkv", {pixels, c, 3 * c});
                 dense(in + "proj", {pixels, c, c});
             }
             depthwise(in + "mlp", {side, side, c, 7});

@@ -203,8 +203,11 @@ class Exporter:
         return graph.node("Add", x, y)
 
     def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        x = self.quantized(x, f"{name}.in")
         columns = np.ascontiguousarray(weight.T).astype(np.float32)
+        if not name.endswith(".proj"):  # attention's qkv stays in float32, as in this library
+            product = self.graph.node("MatMul", x, self.graph.constant(f"{name}.weight", columns))
+            return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
+        x = self.quantized(x, f"{name}.in")
         if self.ranges is None:
             matrix = self.graph.constant(f"{name}.weight", columns)
         else:

@@ -10,9 +10,9 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// What the dense layers of a network's blocks, which are most of its time, compute in: those of ConvFFN and attention. All else
-/// is float32: depthwise convolutions, softmax, the residual stream, the stem, the patch embeddings, squeeze and excite, and the
-/// head.
+/// What the dense layers of a network's blocks, which are most of its time, compute in: both of ConvFFN and attention's
+/// projection. All else is float32: depthwise convolutions, attention's queries, keys and values and its softmax, the residual
+/// stream, the stem, the patch embeddings, squeeze and excite, and the head.
 enum class precision : unsigned char {
     float32,  ///< as the official implementation
     bfloat16, ///< weights and activations rounded to 8 significant bits; sums in float32

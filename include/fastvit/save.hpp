@@ -2,7 +2,7 @@
 // Writing checkpoints: as safetensors, folded, and quantised.
 //
 // A quantised checkpoint is a safetensors file with a folded network whose dense matrices are bytes. They are those that int8
-// computes: `mlp.fc1`, `mlp.fc2`, `token_mixer.qkv` and `token_mixer.proj` of each block. In place of a float32 `X.weight` it has
+// computes: `mlp.fc1`, `mlp.fc2` and `token_mixer.proj` of each block. In place of a float32 `X.weight` it has
 //
 //     X.weight         I8, the usual shape: bytes from -127 to 127
 //     X.weight_scale   F32, [outputs]: the weight is scale * byte, exactly, as scales have 17 significant bits

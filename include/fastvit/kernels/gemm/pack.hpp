@@ -71,12 +71,11 @@ template <class Weight> std::optional<std::vector<float>> int8_scales(index_type
 }
 
 /// `weight(row, column)` gives the matrix, `bias(column)` the bias, for row < rows and column < columns; the padding becomes
-/// zero. `factor(column)` multiplies a column's weights, but not its bias; in int8 after they are quantised.
+/// zero.
 ///
 /// In the type of the target, unless that would lose too much of these weights: then bfloat16 instead of int8.
-template <class Weight, class Bias, class Factor>
-packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type columns, Weight &&weight, Bias &&bias,
-                        Factor &&factor) {
+template <class Weight, class Bias>
+packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type columns, Weight &&weight, Bias &&bias) {
     precision type = target.type;
     std::string_view reason;
     std::optional<std::vector<float>> scales;
@@ -104,15 +103,14 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
         packed.sum_memory = target.take<std::int32_t>(packed.columns);
         packed.scale = packed.scale_memory.data();
         packed.sums = sums = packed.sum_memory.data();
-        for (index_type column = 0; column < columns; ++column)
-            packed.scale_memory.data()[column] = (*scales)[static_cast<std::size_t>(column)] * factor(column);
+        std::copy(scales->begin(), scales->end(), packed.scale_memory.data());
     }
     const auto put = [&](std::byte *out, index_type row, index_type column) {
         if (type == precision::int8) {
             const int q = quantised(weight(row, column), (*scales)[static_cast<std::size_t>(column)]);
             sums[column] += q;
             *out = static_cast<std::byte>(q);
-        } else if (const float value = weight(row, column) * factor(column); type == precision::bfloat16) {
+        } else if (const float value = weight(row, column); type == precision::bfloat16) {
             const std::uint16_t upper = io::float_to_bfloat16(value);
             std::memcpy(out, &upper, sizeof upper);
         } else {
@@ -129,11 +127,6 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
     }
     for (index_type column = 0; column < columns; ++column) packed.bias_memory.data()[column] = bias(column);
     return packed;
-}
-
-template <class Weight, class Bias>
-packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type columns, Weight &&weight, Bias &&bias) {
-    return pack_gemm(target, rows, columns, weight, bias, [](index_type) { return 1.0F; });
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
