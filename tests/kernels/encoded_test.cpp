@@ -365,11 +365,12 @@ TEST(int8_scale, is_what_quantising_the_products_again_gives) {
         const float largest = std::ldexp(1 + std::abs(random()), static_cast<int>(random.integer(-100, 100)));
         const float scale = int8_scale(largest);
         EXPECT_GE(scale, largest / 127);
-        EXPECT_EQ(quantised(largest, scale), 127);
-        for (int byte = -127; byte <= 127; ++byte) ASSERT_EQ(quantised(scale * static_cast<float>(byte), scale), byte) << largest;
+        EXPECT_EQ(quantised(largest, int8_reciprocal(scale)), 127);
+        for (int byte = -127; byte <= 127; ++byte)
+            ASSERT_EQ(quantised(scale * static_cast<float>(byte), int8_reciprocal(scale)), byte) << largest;
         EXPECT_EQ(int8_scale(scale * 127), scale);
     }
-    EXPECT_EQ(quantised(0, int8_scale(0)), 0);
+    EXPECT_EQ(quantised(0, int8_reciprocal(int8_scale(0))), 0);
 }
 
 std::vector<fastvit::layer_precision> notes_of(index_type rows, const std::function<float(index_type)> &weight) {

@@ -51,9 +51,10 @@ inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &
     result->scales = fastvit::tensor<float>::uninitialised({columns});
     for (index_type column = 0; column < columns; ++column) {
         const float scale = (*scales)[static_cast<std::size_t>(column)];
+        const double reciprocal = kernels::int8_reciprocal(scale);
         int largest = 0;
         for (index_type row = 0; row < rows; ++row) {
-            const int byte = kernels::quantised(w[column * rows + row], scale), size = byte < 0 ? -byte : byte;
+            const int byte = kernels::quantised(w[column * rows + row], reciprocal), size = byte < 0 ? -byte : byte;
             largest = largest < size ? size : largest;
             result->bytes.push_back(static_cast<std::int8_t>(byte));
         }

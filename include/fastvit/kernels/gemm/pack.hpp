@@ -33,10 +33,13 @@ inline float int8_scale(float largest) noexcept {
     return std::bit_cast<float>((std::bit_cast<std::uint32_t>(largest / 127) + 0x7fu) & ~0x7fu);
 }
 
-/// To nearest, ties to even.
-inline int quantised(float weight, float scale) noexcept {
+/// What a weight of that scale is multiplied with to become a byte.
+inline double int8_reciprocal(float scale) noexcept { return scale > 0 ? 1 / static_cast<double>(scale) : 0; }
+
+/// To nearest, ties to even. Products of a scale and a byte give that byte: the error is far below half of one.
+inline int quantised(float weight, double reciprocal) noexcept {
     constexpr double shift = 6755399441055744.0; // 1.5 * 2^52: leaves no bit for a fraction
-    return scale > 0 ? static_cast<int>((static_cast<double>(weight) / static_cast<double>(scale) + shift) - shift) : 0;
+    return static_cast<int>((static_cast<double>(weight) * reciprocal + shift) - shift);
 }
 
 /// The part of a column's energy that 8 bits may lose, on average over the columns: an error of 3%. Columns like a normal
@@ -58,9 +61,10 @@ template <class Weight> std::optional<std::vector<float>> int8_scales(index_type
         }
         if (!(energy <= std::numeric_limits<float>::max())) return std::nullopt; // not finite, or too large for the scales
         const float scale = int8_scale(largest);
+        const double reciprocal = int8_reciprocal(scale);
         for (index_type row = 0; row < rows; ++row) {
             const float w = weight(row, column);
-            const double d = static_cast<double>(w) - static_cast<double>(scale) * quantised(w, scale);
+            const double d = static_cast<double>(w) - static_cast<double>(scale) * quantised(w, reciprocal);
             error += d * d;
         }
         if (energy > 0) lost += error / energy, ++used;
@@ -98,16 +102,18 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
     packed.weights = packed.weight_memory.data();
     packed.bias = packed.bias_memory.data();
     std::int32_t *sums = nullptr;
+    std::vector<double> reciprocals;
     if (scales) {
         packed.scale_memory = target.take<float>(packed.columns);
         packed.sum_memory = target.take<std::int32_t>(packed.columns);
         packed.scale = packed.scale_memory.data();
         packed.sums = sums = packed.sum_memory.data();
         std::copy(scales->begin(), scales->end(), packed.scale_memory.data());
+        for (const float scale : *scales) reciprocals.push_back(int8_reciprocal(scale));
     }
     const auto put = [&](std::byte *out, index_type row, index_type column) {
         if (type == precision::int8) {
-            const int q = quantised(weight(row, column), (*scales)[static_cast<std::size_t>(column)]);
+            const int q = quantised(weight(row, column), reciprocals[static_cast<std::size_t>(column)]);
             sums[column] += q;
             *out = static_cast<std::byte>(q);
         } else if (const float value = weight(row, column); type == precision::bfloat16) {
