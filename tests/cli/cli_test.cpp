@@ -362,10 +362,10 @@ TEST(cli_info, says_what_a_checkpoint_holds) {
     const json quantised = parse(fastvit_cli({"info", "--model", output, "--json"}));
     EXPECT_EQ(quantised["graph"], "folded");
     EXPECT_EQ(quantised["blocks"], whole["blocks"]);
-    EXPECT_EQ(quantised["types"]["I8"], 12);
+    EXPECT_EQ(quantised["types"]["I8"], 11);
     EXPECT_EQ(train["types"]["F32"].get<int>() + train["types"]["I64"].get<int>(), train["tensors"]);
     const finished text = fastvit_cli({"info", "--model", output, "--tensors"});
-    EXPECT_NE(text.out.find(", 12 I8"), text.out.npos) << text.out;
+    EXPECT_NE(text.out.find(", 11 I8"), text.out.npos) << text.out;
     EXPECT_NE(text.out.find("network.0.0.convffn.fc1.weight I8 ["), text.out.npos);
 }
 
