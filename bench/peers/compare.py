@@ -107,9 +107,10 @@ def compare(variant: str, threads: int, precision: str, options: argparse.Namesp
     ours = open_ours(variant, threads, precision, options)
     theirs = open_theirs(variant, threads, "_int8" if precision == "int8" else "", options)
     try:
-        exact = open_ours(variant, threads, "float32", options)
+        exact = ours if precision == "float32" else open_ours(variant, threads, "float32", options)
         reference = logits_of(exact, options.data)
-        exact.close()
+        if exact is not ours:
+            exact.close()
         agreement = check_agreement(ours, theirs, options.data) if precision == "float32" else None
         slowest = max(statistics.median(peer.ask(f"run {WARM_UP} 3")) for peer in (ours, theirs))
         runs = max(MIN_RUNS, min(MAX_RUNS, math.ceil(ROUND_MS / slowest)))

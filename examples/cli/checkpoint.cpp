@@ -203,8 +203,8 @@ json layers_to_json(std::span<const fastvit::layer_precision> layers) {
     return list;
 }
 
-index_type usual_size(const model_file &model, const contents &c) {
-    return model ? usual_preprocessing(c.net.variant, c.spelling).width : fastvit::bundled_preprocessing().width;
+index_type usual_size(const model_file &model, std::string_view variant, fastvit::io::spelling spelling) {
+    return model ? usual_preprocessing(variant, spelling).width : fastvit::bundled_preprocessing().width;
 }
 
 int convert(const convert_options &options) {
@@ -220,7 +220,7 @@ int info(const info_options &options) {
     const fastvit::checkpoint source = open_checkpoint(options.model);
     const contents c = examine(source, options.model);
     const kernel_report kernels = report_kernels();
-    const index_type size = options.size ? *options.size : usual_size(options.model, c);
+    const index_type size = options.size ? *options.size : usual_size(options.model, c.net.variant, c.spelling);
     const bool exact = options.precision == fastvit::precision::float32;
     std::optional<fastvit::model> net; // only packing its weights tells what an imprecise one computes in
     if (!exact) net.emplace(source, fastvit::model_options{.precision = options.precision, .prefix = options.model.prefix});

@@ -15,6 +15,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cli {
@@ -40,7 +41,7 @@ fastvit::model open_model(const model_file &model, const execution_options &exec
 contents examine(const fastvit::checkpoint &source, const model_file &model);
 
 /// The side of the pictures that the model is used to.
-fastvit::index_type usual_size(const model_file &model, const contents &c);
+fastvit::index_type usual_size(const model_file &model, std::string_view variant, fastvit::io::spelling spelling);
 
 /// The dense layers of a model and what each computes in: how many of each, then each by name; without `each` only those that
 /// are not what was asked for.

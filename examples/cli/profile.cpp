@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Where a forward pass spends its time: a table of the network's parts, and a trace for chrome://tracing or ui.perfetto.dev.
-#include "fastvit/bundled.hpp"
 #include "fastvit/cost.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/observer.hpp"
@@ -10,7 +9,6 @@
 #include "cli/commands.hpp"
 #include "cli/fma_peak.hpp"
 #include "cli/outputs.hpp"
-#include "cli/preprocessing.hpp"
 #include "cli/text.hpp"
 
 #include <nlohmann/json.hpp>
@@ -175,9 +173,7 @@ void print_json(const std::vector<line> &lines, double total, double peak, const
 
 int profile(const profile_options &options) {
     const fastvit::model net = open_model(options.model, options.execution);
-    const index_type usual = options.model ? usual_preprocessing(net.architecture().variant, net.spelling()).width
-                                           : fastvit::bundled_preprocessing().width;
-    const index_type size = options.size ? *options.size : usual;
+    const index_type size = options.size ? *options.size : usual_size(options.model, net.architecture().variant, net.spelling());
     const fastvit::tensor<float> images({options.batch, net.architecture().in_channels, size, size});
     const fastvit::output_kind wanted =
         net.architecture().classes > 0 ? fastvit::output_kind::logits : fastvit::output_kind::embedding;

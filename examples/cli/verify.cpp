@@ -127,11 +127,11 @@ int compare_models(const verify_options &options, const fastvit::model &tested, 
     const bool pictures = !options.input.pictures.empty() || options.input.list;
     const fastvit::output_kind wanted = all_outputs(reference.architecture());
     if (!pictures) {
-        const contents c = examine(open_checkpoint(options.model), options.model);
-        const index_type usual = usual_size(options.model, c);
+        const fastvit::architecture &net = reference.architecture();
+        const index_type usual = usual_size(options.model, net.variant, reference.spelling());
         const auto size = options.input.preprocessing.size.value_or(preprocessing_options::extent{usual, usual});
         all.size = size;
-        const fastvit::tensor<float> images = random_images({1, c.net.in_channels, size.height, size.width});
+        const fastvit::tensor<float> images = random_images({1, net.in_channels, size.height, size.width});
         fastvit::thread_pool threads(options.input.threads);
         fastvit::workspace tested_space(threads), reference_space(threads);
         const auto results = named_results(tested.forward(images, tested_space, wanted));

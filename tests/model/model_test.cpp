@@ -12,11 +12,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <map>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -90,16 +88,6 @@ TEST_P(golden_test, both_graphs_give_the_official_outputs) {
     }
 }
 
-double cosine(std::span<const float> a, std::span<const float> b) {
-    double ab = 0, aa = 0, bb = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        ab += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-        aa += static_cast<double>(a[i]) * static_cast<double>(a[i]);
-        bb += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-    }
-    return ab / std::sqrt(aa * bb);
-}
-
 TEST_P(golden_test, lower_precisions_keep_the_direction_of_embedding_and_logits) {
     std::vector<golden> goldens;
     for (const auto &path : goldens_of(GetParam())) goldens.emplace_back(path);
@@ -114,7 +102,7 @@ TEST_P(golden_test, lower_precisions_keep_the_direction_of_embedding_and_logits)
             const auto expected = run(exact, images), actual = run(net, images);
             for (std::size_t i = 0; i < expected.size(); ++i)
                 if (const std::string &name = expected[i].first; name == "embedding" || name == "logits") {
-                    const double c = cosine(actual[i].second.span(), expected[i].second.span());
+                    const double c = cosine(actual[i].second, expected[i].second);
                     EXPECT_GE(c, least) << name << " in " << to_string(type) << ", " << g.images.to_string();
                     std::cout << GetParam() << " " << to_string(type) << " " << g.images.to_string() << " " << name << ": " << c
                               << "\n";

@@ -42,15 +42,6 @@ std::vector<architecture> networks() {
             gated};
 }
 
-double cosine(const tensor<float> &a, const tensor<float> &b) {
-    double ab = 0, aa = 0, bb = 0;
-    for (index_type i = 0; i < a.count(); ++i) {
-        const double x = a.data()[i], y = b.data()[i];
-        ab += x * y, aa += x * x, bb += y * y;
-    }
-    return ab / std::sqrt(aa * bb);
-}
-
 /// The smallest cosine of any result.
 double nearness(const results &a, const results &b) {
     double least = 1;

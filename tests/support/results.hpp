@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -49,6 +50,16 @@ inline results run(const fastvit::model &net, fastvit::tensor_view<const float> 
 }
 inline results run(const fastvit::model &net, const fastvit::tensor<float> &images, fastvit::workspace &&space = {}) {
     return run(net, images.view(), std::move(space));
+}
+
+/// Of the angle between two results.
+inline double cosine(const fastvit::tensor<float> &a, const fastvit::tensor<float> &b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (index_type i = 0; i < a.count(); ++i) {
+        const double x = a.data()[i], y = b.data()[i];
+        ab += x * y, aa += x * x, bb += y * y;
+    }
+    return ab / std::sqrt(aa * bb);
 }
 
 inline void expect_same_bits(const results &expected, const results &actual) {
