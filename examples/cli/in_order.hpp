@@ -18,7 +18,8 @@ namespace cli {
 constexpr fastvit::index_type begun_ahead(int workers) noexcept { return 4 * fastvit::index_type{workers}; }
 
 /// Calls make(number, worker) for 0 .. count - 1 on the executor's threads, and deliver() with each result, one at a time and in
-/// the order of the numbers. Throws the first exception that either throws; what is not begun then is left out.
+/// the order of the numbers. Throws the first exception that either throws; what is not begun then is left out. A single task is
+/// made by the calling thread, as worker 0, and has the executor to itself.
 template <class Make, class Deliver>
 void in_order(fastvit::executor &threads, fastvit::index_type count, Make make, Deliver deliver) {
     const fastvit::index_type ahead = begun_ahead(threads.workers());
@@ -29,7 +30,7 @@ void in_order(fastvit::executor &threads, fastvit::index_type count, Make make, 
     std::exception_ptr failure;
     // Each worker takes the lowest number that is left: an executor may begin with any of its tasks, and the results of the
     // second half would wait for all of the first.
-    threads.run(threads.workers(), [&](fastvit::index_type, int worker) {
+    const auto take_tasks = [&](fastvit::index_type, int worker) {
         std::unique_lock lock(mutex);
         for (;;) {
             room.wait(lock, [&] { return failure || begun == count || begun < next + ahead; });
@@ -48,7 +49,11 @@ void in_order(fastvit::executor &threads, fastvit::index_type count, Make make, 
             }
             room.notify_all();
         }
-    });
+    };
+    if (count == 1)
+        take_tasks(0, 0);
+    else
+        threads.run(threads.workers(), take_tasks);
     if (failure) std::rethrow_exception(failure);
 }
 

@@ -39,6 +39,31 @@ TEST(in_order, delivers_every_result_in_order) {
     }
 }
 
+// One picture's forward pass uses all threads, and there is one workspace for it.
+TEST(in_order, leaves_the_executor_to_a_single_task) {
+    struct last_worker_first final : fastvit::executor {
+        int workers() const noexcept override { return 4; }
+        void run(index_type tasks, fastvit::task_ref task) override {
+            EXPECT_FALSE(busy);
+            busy = true;
+            for (index_type i = 0; i < tasks; ++i) task(i, workers() - 1);
+            busy = false;
+        }
+        bool busy = false;
+    } threads;
+    int inside = 0, delivered = 0;
+    cli::in_order(
+        threads, 1,
+        [&](index_type, int worker) {
+            EXPECT_EQ(worker, 0);
+            threads.run(3, [&](index_type, int) { ++inside; });
+            return worker;
+        },
+        [&](int) { ++delivered; });
+    EXPECT_EQ(inside, 3);
+    EXPECT_EQ(delivered, 1);
+}
+
 // The first picture is the last to be ready: the others wait for it, and no more of them than there should.
 TEST(in_order, waits_for_what_comes_first) {
     fastvit::thread_pool threads(2);
