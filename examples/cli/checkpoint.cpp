@@ -151,13 +151,14 @@ std::filesystem::path path_of(const model_file &model) {
 
 fastvit::checkpoint open_checkpoint(const model_file &model) { return fastvit::checkpoint::open(path_of(model), model.key); }
 
-fastvit::model open_model(const model_file &model, const execution_options &execution) {
+fastvit::model open_model(const model_file &model, const execution_options &execution, fastvit::executor *threads) {
     return fastvit::model::open(path_of(model),
                                 {.graph = execution.train_time ? fastvit::graph::train_time : fastvit::graph::folded,
                                  .precision = execution.precision,
                                  .isa = execution.isa,
                                  .prefix = model.prefix,
-                                 .key = model.key});
+                                 .key = model.key,
+                                 .threads = threads});
 }
 
 contents examine(const fastvit::checkpoint &source, const model_file &model) {

@@ -34,8 +34,8 @@ struct contents {
     fastvit::index_type folded_parameters = 0; ///< the same of the folded graph
 };
 
-/// The model to run.
-fastvit::model open_model(const model_file &model, const execution_options &execution);
+/// The model to run. `threads`, if there are any, help to open it.
+fastvit::model open_model(const model_file &model, const execution_options &execution, fastvit::executor *threads = nullptr);
 
 /// Reads all of the network that `model` means. Throws what loading a model throws.
 contents examine(const fastvit::checkpoint &source, const model_file &model);

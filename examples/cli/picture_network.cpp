@@ -54,8 +54,8 @@ int thread_count(int asked, std::size_t pictures) {
 
 struct picture_network::state {
     state(const model_file &file, const picture_options &options, const wanted_results &w)
-        : pictures(options), net(open_model(file, {.precision = options.precision})), wanted(w),
-          threads(thread_count(options.threads, pictures.files().size())) {
+        : pictures(options), threads(thread_count(options.threads, pictures.files().size())),
+          net(open_model(file, {.precision = options.precision}, &threads)), wanted(w) {
         try {
             outputs = outputs_of(w, net.architecture());
         } catch (const error &e) {
@@ -106,12 +106,12 @@ struct picture_network::state {
     };
 
     picture_list pictures;
+    fastvit::thread_pool threads;
     fastvit::model net;
     wanted_results wanted;
     output_kind outputs{};
     fastvit::preprocessing how;
     std::vector<std::string> labels;
-    fastvit::thread_pool threads;
     std::vector<std::unique_ptr<worker>> workers;
 };
 

@@ -42,6 +42,8 @@ struct model_options {
     /// last dot may be left out). Without it there must be only one.
     std::optional<std::string_view> prefix = {};
     std::string_view key = {}; ///< which dictionary of a PyTorch file: see checkpoint::open(). Not for the constructor
+    /// Packs the weights, and is not kept; null: the calling thread does. The model is the same, to the last bit.
+    executor *threads = nullptr;
 };
 
 /// A network with its weights packed for this machine. Immutable: any number of threads may run one model at once, each with its

@@ -86,6 +86,19 @@ TEST(lower_precision, gives_the_same_bits_on_any_number_of_threads_and_in_a_batc
         }
 }
 
+TEST(model_options, threads_pack_the_same_weights) {
+    thread_pool threads(3);
+    for (const architecture &net : networks())
+        for (const precision type : precisions) {
+            const checkpoint source = seeded_checkpoint(net, io::spelling::timm);
+            const model alone(source, {.precision = type}), together(source, {.precision = type, .threads = &threads});
+            const tensor<float> images = seeded_input({1, net.in_channels, 64, 64});
+            expect_same_bits(run(alone, images), run(together, images));
+            ASSERT_EQ(alone.layers().size(), together.layers().size());
+            for (std::size_t i = 0; i < alone.layers().size(); ++i) EXPECT_EQ(alone.layers()[i].name, together.layers()[i].name);
+        }
+}
+
 // Tiers with the same float32 kernels.
 TEST(lower_precision, gives_the_same_bits_in_int8_with_any_instruction_for_it) {
     const checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
@@ -197,7 +210,7 @@ TEST(balance, changes_no_product_and_undoes_any_scaling) {
     };
     auto [depthwise, pointwise] = make_pair(1);
     const auto [window, weights] = make_pair(1);
-    reparam::balance(depthwise, pointwise);
+    reparam::scale_inputs(pointwise, reparam::balance(depthwise, pointwise));
     for (index_type c = 0; c < 3; ++c)
         for (index_type i = 0; i < 49; ++i)
             for (index_type o = 0; o < 5; ++o)
@@ -205,7 +218,7 @@ TEST(balance, changes_no_product_and_undoes_any_scaling) {
                           window.kernel.data()[c * 49 + i] * weights.kernel.data()[o * 3 + c]);
     for (const float factor : {1.0F / 64, 0.25F, 32.0F, 0x1p40F}) {
         auto [other, reads] = make_pair(factor);
-        reparam::balance(other, reads);
+        reparam::scale_inputs(reads, reparam::balance(other, reads));
         for (index_type i = 0; i < other.kernel.count(); ++i) EXPECT_EQ(other.kernel.data()[i], depthwise.kernel.data()[i]);
         for (index_type i = 0; i < reads.kernel.count(); ++i) EXPECT_EQ(reads.kernel.data()[i], pointwise.kernel.data()[i]);
     }

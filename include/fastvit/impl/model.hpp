@@ -43,7 +43,7 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
         loading::for_each_read_part(
             reader, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, typename Part::weights &w) {
                 if (graph_ == fastvit::graph::folded) Part::fold(w);
-                made->add<Part>(p, w, c);
+                made->add<Part>(p, w, c, options.threads);
                 reader.drop_pages();
             });
         dict.expect_all_used();

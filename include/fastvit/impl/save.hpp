@@ -2,7 +2,6 @@
 // See fastvit/save.hpp.
 #pragma once
 
-#include "fastvit/base/regions.hpp"
 #include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/checkpoint/memory_limit.hpp"
 #include "fastvit/checkpoint/network_names.hpp"
@@ -16,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,47 +28,31 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// A matrix in 8 bits, and the tensors that a file has of it.
+/// A matrix in 8 bits, and the tensor that a file has of its bytes.
 struct quantised_matrix {
-    std::vector<std::int8_t> bytes;
-    fastvit::tensor<float> scales;
-    io::stored_tensor stored; ///< the bytes
+    kernels::int8_matrix matrix;
+    io::stored_tensor stored;
 };
 
-FASTVIT_STRICT_MATH_BEGIN
-
-/// As int8 computes with it; null where it would not, or where the file would be read as another: scales of less than 17 bits,
-/// below the smallest normal number.
+/// As int8 computes with it; null where it would not, or where the file would be read as another: from a scale below the smallest
+/// normal number, which may have less than 17 bits.
 inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &values, const shape &dims) {
     const index_type columns = dims[0], rows = dims.count() / columns;
     const float *const w = values.data();
     if (rows > kernels::int8_max_rows) return nullptr;
-    const auto scales =
-        kernels::int8_scales(rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
-    if (!scales) return nullptr;
+    std::optional<kernels::int8_matrix> matrix =
+        kernels::quantise({}, rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
+    if (!matrix) return nullptr;
+    for (const float scale : matrix->scales)
+        if (scale != 0 && scale < std::numeric_limits<float>::min()) return nullptr;
     auto result = std::make_unique<quantised_matrix>();
-    result->bytes.reserve(static_cast<std::size_t>(dims.count()));
-    result->scales = fastvit::tensor<float>::uninitialised({columns});
-    for (index_type column = 0; column < columns; ++column) {
-        const float scale = (*scales)[static_cast<std::size_t>(column)];
-        const double reciprocal = kernels::int8_reciprocal(scale);
-        int largest = 0;
-        for (index_type row = 0; row < rows; ++row) {
-            const int byte = kernels::quantised(w[column * rows + row], reciprocal), size = byte < 0 ? -byte : byte;
-            largest = largest < size ? size : largest;
-            result->bytes.push_back(static_cast<std::int8_t>(byte));
-        }
-        if (kernels::int8_scale(scale * static_cast<float>(largest)) != scale) return nullptr;
-        result->scales(column) = scale;
-    }
+    result->matrix = std::move(*matrix);
     result->stored.type = io::dtype::i8;
     result->stored.dims = dims;
     result->stored.strides = io::contiguous_strides(dims);
-    result->stored.bytes = std::as_bytes(std::span(result->bytes));
+    result->stored.bytes = std::as_bytes(std::span(result->matrix.bytes));
     return result;
 }
-
-FASTVIT_STRICT_MATH_END
 
 /// A network of `source`, folded, with what belongs to it: in the official form, or in that of int8, its matrices quantised.
 inline void save_folded_form(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
@@ -110,7 +94,8 @@ inline void save_folded_form(const checkpoint &source, const std::filesystem::pa
             if (!t.values && !(stored && stored->type == io::dtype::i64 && stored->dims.count() == 1)) out.stored = &no_batches;
             if (int8 && t.matrix)
                 if (std::unique_ptr<quantised_matrix> q = quantise(*t.values, t.dims)) {
-                    tensors.push_back({.name = out.name + std::string(scale_suffix), .data = q->scales});
+                    tensors.push_back(
+                        {.name = out.name + std::string(scale_suffix), .data = {q->matrix.scales.data(), {t.dims[0]}}});
                     out.stored = &q->stored;
                     matrices.push_back(std::move(q));
                 }

@@ -2,6 +2,7 @@
 // Where packed weights live, and for which tier they are packed.
 #pragma once
 
+#include "fastvit/executor.hpp"
 #include "fastvit/kernels/table.hpp"
 #include "fastvit/platform/memory.hpp"
 #include "fastvit/precision.hpp"
@@ -63,6 +64,23 @@ class weight_memory {
     index_type left_ = 0;
 };
 
+/// Who packs weights: the calling thread, or an executor that outlives it.
+class packing_threads {
+  public:
+    packing_threads() = default;
+    packing_threads(executor *threads) : threads_(threads) {} // NOLINT(google-explicit-constructor): null is the calling thread
+
+    int workers() const noexcept { return threads_ ? threads_->workers() : 1; }
+    /// As executor::run().
+    void run(index_type tasks, task_ref task) const {
+        serial_executor alone;
+        (threads_ ? *threads_ : static_cast<executor &>(alone)).run(tasks, task);
+    }
+
+  private:
+    executor *threads_ = nullptr;
+};
+
 /// Where weights are packed to: for the kernels of one tier, into memory of their own or a model's, and in which type.
 struct weight_target {
     weight_target(const kernel_table &kernels, weight_memory *shared = nullptr) // NOLINT(google-explicit-constructor)
@@ -72,6 +90,7 @@ struct weight_target {
     precision type = precision::float32;           ///< of matrices
     std::vector<layer_precision> *notes = nullptr; ///< null, or where each matrix says what it became
     std::string place;                             ///< the name of what is packed
+    packing_threads threads;
 
     template <class T> buffer<T> take(index_type count) const { return memory ? memory->take<T>(count) : buffer<T>(count); }
 

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
@@ -50,7 +51,7 @@ class conv_ffn {
         fold(w, layer_scale);
         if (w.balanced) return;
         reparam::conv fc1 = w.fc1; // which may be the file's
-        reparam::balance(*w.folded, fc1);
+        reparam::scale_inputs(fc1, reparam::balance(*w.folded, fc1));
         w.fc1 = std::move(fc1);
         w.balanced = true;
     }
@@ -62,10 +63,11 @@ class conv_ffn {
     conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale) {
         // Quantised weights must not be balanced again: rounding has changed the norms that decide.
         if (w.folded && !w.balanced && target.type == precision::int8) {
-            reparam::conv spatial = *w.folded, fc1 = w.fc1;
-            reparam::balance(spatial, fc1);
+            reparam::conv spatial = *w.folded;
+            const std::vector<float> factors = reparam::balance(spatial, w.fc1);
             pack_spatial(target, spatial.kernel, spatial.bias);
-            fc1_ = pack_pointwise(target.in("fc1"), fc1.kernel, fc1.bias);
+            fc1_ = pack_pointwise(target.in("fc1"), w.fc1.kernel, w.fc1.bias,
+                                  [&](index_type input) { return factors[static_cast<std::size_t>(input)]; });
         } else {
             pack_spatial(target, w.folded ? w.folded->kernel : w.spatial.kernel, w.folded ? w.folded->bias : tensor<float>());
             fc1_ = pack_pointwise(target.in("fc1"), w.fc1.kernel, w.fc1.bias);

@@ -27,8 +27,10 @@ class network {
     network &operator=(const network &) = delete;
 
     /// Packs the next part, in the order of for_each_part().
-    template <class Part> void add(const place &p, const typename Part::weights &w, const typename Part::config &c) {
-        const kernels::weight_target target = target_.in(p.name);
+    template <class Part>
+    void add(const place &p, const typename Part::weights &w, const typename Part::config &c, kernels::packing_threads threads) {
+        kernels::weight_target target = target_.in(p.name);
+        target.threads = threads;
         if constexpr (std::is_same_v<Part, stem>)
             stem_.emplace(target, w, c);
         else if constexpr (std::is_same_v<Part, head_conv>)

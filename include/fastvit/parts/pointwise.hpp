@@ -18,14 +18,20 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 using namespace runtime; // maps, tiles and the context are the vocabulary of every part
 using kernels::activation;
 
-/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out].
-inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
-                                             const tensor<float> &bias) {
+/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out]. The weights of input i are
+/// multiplied with factor(i).
+template <class Factor>
+kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
+                                      const tensor<float> &bias, Factor &&factor) {
     const index_type in = kernel.dim(1);
     const float *const w = kernel.data(), *const b = bias.data();
     return kernels::pack_gemm(
-        target, in, kernel.dim(0), [&](index_type row, index_type column) { return w[column * in + row]; },
+        target, in, kernel.dim(0), [&](index_type row, index_type column) { return w[column * in + row] * factor(row); },
         [&](index_type column) { return b[column]; });
+}
+inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
+                                             const tensor<float> &bias) {
+    return pack_pointwise(target, kernel, bias, [](index_type) { return 1.0F; });
 }
 
 /// The arguments of a whole packed float32 matrix over `pixels` pixels.
