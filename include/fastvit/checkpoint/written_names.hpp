@@ -44,10 +44,12 @@ class written_names {
   private:
     bool is_kept(std::string_view name) const {
         if (names_.is_of_another(name)) return false;
+        // What is left of another network must not become one: two parts of it may differ in wrappers alone.
+        const auto sign = io::detail::find_sign(name);
+        if (sign && io::without_wrappers(sign->place.prefix) != prefix_) return false;
         const bool counter = io::is_foreign_counter(name);
         if (names_.to_canonical(name)) return !counter;
-        // What is left of another network must not become one.
-        if (io::detail::find_sign(name)) return false;
+        if (sign) return false;
         // Without its wrappers, a name from outside the network may be one inside it.
         return !io::without_wrappers(name).starts_with(prefix_) || (!counter && !names_.inside_larger_model());
     }
