@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Kernels assert what their contracts say of the arguments, and FASTVIT_ASSERT can be replaced.
-// Labels: portable
+// Labels: portable header_only
 #include <stdexcept>
 
 namespace contract_test {

@@ -2,9 +2,9 @@
 // Matrix products below float32: encoding, packing and the products of every tier, against their definitions.
 // Labels: portable
 #include "fastvit/base/float16.hpp"
-#include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
+#include "fastvit/kernels/table.hpp"
 
 #include "kernels/emulated_tiers.hpp"
 #include "support/portable_tiers.hpp"
@@ -375,7 +375,7 @@ TEST(int8_scale, is_what_quantising_the_products_again_gives) {
 
 std::vector<fastvit::layer_precision> notes_of(index_type rows, const std::function<float(index_type)> &weight) {
     std::vector<fastvit::layer_precision> notes;
-    weight_target target(scalar::table);
+    weight_target target(*fastvit::select_isa("scalar").kernels);
     target.type = precision::int8;
     target.notes = &notes;
     pack_gemm(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Kernels and strict regions (base/regions.hpp) give the same bits whatever flags the unit that includes them is compiled with:
 // same_bits_unit.cpp is compiled several times, by CMakeLists.txt.
-// Labels: portable
+// Labels: portable header_only
 #include "kernels/same_bits_unit.hpp"
 #include "support/reference.hpp"
 
