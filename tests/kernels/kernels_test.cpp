@@ -976,7 +976,7 @@ TEST(isa_tiers, are_those_of_the_architecture) {
 #if defined(__x86_64__)
     const std::vector<std::string_view> expected = {"avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2", "scalar"};
 #elif defined(__aarch64__)
-    const std::vector<std::string_view> expected = {"neon_bf16", "neon_dotprod", "neon", "scalar"};
+    const std::vector<std::string_view> expected = {"neon_i8mm_bf16", "neon_dotprod", "neon", "scalar"};
     EXPECT_TRUE(isa_tiers()[2].supported) << "NEON is part of AArch64";
 #else
     const std::vector<std::string_view> expected = {"scalar"};

@@ -10,8 +10,8 @@
 #include "fastvit/kernels/tiers/avx512_vnni.hpp"
 #include "fastvit/kernels/tiers/avx_vnni.hpp"
 #include "fastvit/kernels/tiers/neon.hpp"
-#include "fastvit/kernels/tiers/neon_bf16.hpp"
 #include "fastvit/kernels/tiers/neon_dotprod.hpp"
+#include "fastvit/kernels/tiers/neon_i8mm_bf16.hpp"
 #include "fastvit/kernels/tiers/scalar.hpp"
 
 #include <array>
@@ -29,7 +29,7 @@ FASTVIT_FUNCTION std::span<const tier> tiers() {
             tier{avx_vnni::table.name, avx_vnni::supported(), &avx_vnni::table},
             tier{avx2::table.name, avx2::supported(), &avx2::table},
 #elif defined(__aarch64__)
-        tier{neon_bf16::table.name, neon_bf16::supported(), &neon_bf16::table},
+        tier{neon_i8mm_bf16::table.name, neon_i8mm_bf16::supported(), &neon_i8mm_bf16::table},
             tier{neon_dotprod::table.name, neon_dotprod::supported(), &neon_dotprod::table},
             tier{neon::table.name, neon::supported(), &neon::table},
 #endif

@@ -114,6 +114,27 @@ FASTVIT_ALWAYS_INLINE vec finished(typename Product::sums acc, const encoded_gem
     }
 }
 
+/// The sums of a tile by instructions that multiply two pixels with two columns: a block of each is in one register.
+template <class Product, int Rows, int Vectors>
+FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std::byte *(&a)[Rows], const std::byte *panel,
+                                          const std::byte *ahead, typename Product::sums (&acc)[Rows][Vectors]) {
+    static_assert(Rows % 2 == 0 && vec::lanes == 4);
+    typename Product::sums blocks[Rows / 2][2 * Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Rows / 2; ++i) FASTVIT_UNROLL for (int j = 0; j < 2 * Vectors; ++j) blocks[i][j] =
+        Product::zero();
+    for (index_type k = 0; k < g.matrix.rows; k += Product::group, ahead += 16) {
+        __builtin_prefetch(ahead, 0, 2);
+        typename Product::pixel_pair x[Rows / 2];
+        FASTVIT_UNROLL for (int i = 0; i < Rows / 2; ++i) x[i] = Product::load_pair(a[2 * i] + k, a[2 * i + 1] + k);
+        FASTVIT_UNROLL for (int j = 0; j < 2 * Vectors; ++j, panel += 2 * Product::group) {
+            const typename Product::weights w = Product::load(panel);
+            FASTVIT_UNROLL for (int i = 0; i < Rows / 2; ++i) Product::add(blocks[i][j], x[i], w);
+        }
+    }
+    FASTVIT_UNROLL for (int i = 0; i < Rows / 2; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j)
+        Product::split(blocks[i][2 * j], blocks[i][2 * j + 1], acc[2 * i][j], acc[2 * i + 1][j]);
+}
+
 /// Product::rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed again
 /// and goes nowhere: one instantiation, where gemm_tile() has one for each number of rows, and a pixel that is computed twice
 /// costs little here.
@@ -131,24 +152,28 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
         a[i] = g.a + (pixel + std::min<index_type>(i, last)) * g.a_pixel;
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = Product::zero();
     }
-    const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
-        typename Product::weights w[Vectors];
-        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
-            Product::load(panel + more * step_bytes + j * (step_bytes / Vectors));
-        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
-            const auto x = Product::broadcast(a[i] + more * operand_bytes);
-            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add(acc[i][j], x, w[j]);
+    if constexpr (requires { typename Product::pixel_pair; }) {
+        multiply_pairs<Product>(g, a, panel, ahead, acc);
+    } else {
+        const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
+            typename Product::weights w[Vectors];
+            FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
+                Product::load(panel + more * step_bytes + j * (step_bytes / Vectors));
+            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+                const auto x = Product::broadcast(a[i] + more * operand_bytes);
+                FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add(acc[i][j], x, w[j]);
+            }
+        };
+        index_type left = (m.rows + Product::group - 1) / Product::group;
+        for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += 64) {
+            __builtin_prefetch(ahead, 0, 2);
+            step(0), step(1), step(2), step(3);
+            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += 4 * operand_bytes;
         }
-    };
-    index_type left = (m.rows + Product::group - 1) / Product::group;
-    for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += 64) {
-        __builtin_prefetch(ahead, 0, 2);
-        step(0), step(1), step(2), step(3);
-        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += 4 * operand_bytes;
-    }
-    for (; left > 0; --left, panel += step_bytes) {
-        step(0);
-        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += operand_bytes;
+        for (; left > 0; --left, panel += step_bytes) {
+            step(0);
+            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += operand_bytes;
+        }
     }
     float nowhere[Vectors * vec::lanes];
     vec value[rows][Vectors];

@@ -33,6 +33,12 @@
 //     to_float(c, zero, sums)  int8 only: c - zero * sums
 //     store(p, x, zero)        encodes channel_padding values, already scaled
 //
+// An instruction that multiplies two pixels with two columns has, instead of broadcast(),
+//
+//     pixel_pair               registers of two pixels' `group` activations; sums are blocks of two pixels and two columns
+//     load_pair(p, q)  add(block, pair, w)
+//     split(left, right, f, s) the first and the second pixel's sums of two blocks beside each other
+//
 // A sum of a product is written as fma(): the compiler forms none by itself, so that the bits do not depend on its flags.
 #pragma once
 
