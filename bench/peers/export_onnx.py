@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write a folded FastViT checkpoint (safetensors, timm's tensor names) as an ONNX graph for other runtimes.
 
-    export_onnx.py CHECKPOINT SIZE GRAPH [--observe | --ranges FILE]
+    export_onnx.py CHECKPOINT SIZE GRAPH [--outputs logits] [--observe | --ranges FILE]
 
 The graph is the one that torch's exporter would write for the folded network, for one image of SIZE x SIZE: Conv in NCHW, GELU from
 Erf, attention from MatMul and Softmax. What torch leaves to the runtime is folded here already, in float64: the BatchNorm after each
@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import safetensors_io  # noqa: E402
 
+OUTPUTS = ("logits", "embedding", "final_conv", "stages")
 HEAD_CHANNELS = 32
 OPSET = 17
 
@@ -47,6 +48,21 @@ class Graph:
         output = f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=output, **attributes))
         return output
+
+    def rename(self, old: str, new: str) -> None:
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [new if name == old else name for name in names]
+
+    def keep_only(self, results: list[str]) -> None:
+        """Removes what these do not need."""
+        needed, kept = set(results), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+        self.nodes = kept[::-1]
+        self.initializers = {name: value for name, value in self.initializers.items() if name in needed}
 
     def scalar(self, value: float) -> str:
         return self.constant(f"scalar_{value}", np.array(value, np.float32))
@@ -215,7 +231,9 @@ class Exporter:
         product = self.quantized(self.graph.node("MatMul", x, matrix), f"{name}.out")
         return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
 
-    def network(self, size: int) -> str:
+    def network(self, size: int) -> dict[str, list[tuple[str, list[int]]]]:
+        """The whole of it: for each of OUTPUTS, names and shapes."""
+
         def half(n: int) -> int:
             return (n + 1) // 2
 
@@ -224,6 +242,7 @@ class Exporter:
             x = self.graph.gelu(self.stored_conv(x, f"stem.{i}.reparam_conv", channels, stride))
             channels = self.tensors[f"stem.{i}.reparam_conv.weight"].shape[0]
         stage = 0
+        stages = []
         while self.has(f"stages.{stage}."):
             name = f"stages.{stage}"
             if self.has(f"{name}.downsample."):
@@ -241,31 +260,38 @@ class Exporter:
                     x = self.stored_conv(x, f"{inside}.token_mixer.reparam_conv", channels)
                     x = self.conv_ffn(x, f"{inside}.mlp", f"{inside}.layer_scale.gamma", channels)
                 block += 1
+            stages.append((x, [1, channels, side, side]))
             stage += 1
         x = self.stored_conv(x, "final_conv.reparam_conv", channels)
         channels = self.tensors["final_conv.reparam_conv.weight"].shape[0]
-        x = self.graph.gelu(self.squeeze_excite(x, "final_conv.se", channels))
-        x = self.graph.node("Flatten", self.graph.node("GlobalAveragePool", x))
-        self.graph.nodes.append(helper.make_node(
-            "Gemm",
-            [x] + [
-                self.graph.constant(f"head.fc.{part}", self.get(f"head.fc.{part}").astype(np.float32))
-                for part in ("weight", "bias")
-            ],
-            ["logits"], name="head", transB=1,
-        ))
+        final_conv = self.graph.gelu(self.squeeze_excite(x, "final_conv.se", channels))
+        embedding = self.graph.node("Flatten", self.graph.node("GlobalAveragePool", final_conv))
+        weight, bias = (
+            self.graph.constant(f"head.fc.{part}", self.get(f"head.fc.{part}").astype(np.float32)) for part in ("weight", "bias")
+        )
+        logits = self.graph.node("Gemm", embedding, weight, bias, transB=1)
         left = sorted(set(self.tensors) - self.used)
         if left:
             raise ValueError(f"{left[0]}: no place for this tensor" + (f", nor for {len(left) - 1} others" if left[1:] else ""))
-        return "logits"
+        return {
+            "logits": [(logits, [1, self.tensors["head.fc.weight"].shape[0]])],
+            "embedding": [(embedding, [1, channels])],
+            "final_conv": [(final_conv, [1, channels, side, side])],
+            "stages": stages,
+        }
 
 
-def export(checkpoint: Path, size: int, graph_file: Path, observe: bool, ranges: dict[str, float] | None) -> None:
+def export(checkpoint: Path, size: int, graph_file: Path, outputs: str, observe: bool, ranges: dict[str, float] | None) -> None:
     tensors, metadata = safetensors_io.load(checkpoint)
     # The one property that no tensor shows: see the architecture's large_kernel_gelu.
     exporter = Exporter(tensors, large_kernel_gelu=metadata.get("variant", "").startswith("fastvit_mci"), ranges=ranges)
-    output = exporter.network(size)
-    channels, classes = tensors["stem.0.reparam_conv.weight"].shape[1], tensors["head.fc.weight"].shape[0]
+    wanted = []
+    for i, (result, shape) in enumerate(exporter.network(size)[outputs]):
+        name = f"stage{i}" if outputs == "stages" else outputs
+        exporter.graph.rename(result, name)
+        wanted.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    exporter.graph.keep_only([one.name for one in wanted])
+    channels = tensors["stem.0.reparam_conv.weight"].shape[1]
     observed: list[onnx.ValueInfoProto] = []
     if observe:
         for name, tensor in exporter.observed.items():
@@ -277,7 +303,7 @@ def export(checkpoint: Path, size: int, graph_file: Path, observe: bool, ranges:
         exporter.graph.nodes,
         "fastvit",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, channels, size, size])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, classes]), *observed],
+        [*wanted, *observed],
         [numpy_helper.from_array(value, name) for name, value in exporter.graph.initializers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastvit")
@@ -291,8 +317,9 @@ if __name__ == "__main__":
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("size", type=int)
     parser.add_argument("graph", type=Path)
+    parser.add_argument("--outputs", choices=OUTPUTS, default=OUTPUTS[0], help="what the graph gives (default: %(default)s)")
     parser.add_argument("--observe", action="store_true", help="give the ends of the ranges that int8 needs as outputs")
     parser.add_argument("--ranges", type=Path, help="make the dense layers int8 with these ranges, in JSON")
     arguments = parser.parse_args()
     known = json.loads(arguments.ranges.read_text()) if arguments.ranges else None
-    export(arguments.checkpoint, arguments.size, arguments.graph, arguments.observe, known)
+    export(arguments.checkpoint, arguments.size, arguments.graph, arguments.outputs, arguments.observe, known)

@@ -3,7 +3,7 @@
 
     plot.py JSON [SVG]        the default is latency.svg beside this script
 
-One panel for each number of threads. The tick on each pair of bars is the time at which every multiply-add of the network runs at the
+One panel for each number of threads; of several sizes, outputs and precisions only the logits of the first size in float32. The tick on each pair of bars is the time at which every multiply-add of the network runs at the
 measured peak: no float32 program is faster.
 """
 from __future__ import annotations
@@ -73,9 +73,10 @@ def panel(results: list[dict], left: float) -> list[str]:
 
 def draw(report: dict) -> str:
     by_threads: dict[int, list[dict]] = {}
-    for r in report["results"]:
-        by_threads.setdefault(r["threads"], []).append(r)
     first = report["results"][0]
+    for r in report["results"]:
+        if (r["size"], r["outputs"], r["precision"]) == (first["size"], "logits", "float32"):
+            by_threads.setdefault(r["threads"], []).append(r)
     rows = max(map(len, by_threads.values()))
     width = 2 * MARGIN + len(by_threads) * PANEL_WIDTH + (len(by_threads) - 1) * GAP
     height = TOP + rows * (2 * BAR + BETWEEN) + BOTTOM
