@@ -3,8 +3,8 @@
 
     plot.py JSON [SVG]        the default is latency.svg beside this script
 
-One panel for each number of threads; of several sizes, outputs and precisions only the logits of the first size in float32. The tick on each pair of bars is the time at which every multiply-add of the network runs at the
-measured peak: no float32 program is faster.
+One panel for each number of threads; of several sizes, outputs and precisions only the logits of the first size in float32. The tick on
+each pair of bars is the time at which every multiply-add of the network runs at the measured peak: no float32 program is faster.
 """
 from __future__ import annotations
 
