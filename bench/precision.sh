@@ -3,14 +3,14 @@
 # the published networks with seeded weights on a random input. Prints a table and draws bench/precision.svg.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-cd "$root"
 # shellcheck source=../tools/dependencies.sh
-. tools/dependencies.sh
+. "$root/tools/dependencies.sh"
+programs=$root/build/peers/programs
 {
-    sh tools/build.sh release fastvit_cli
-    CXX=$(find_compiler) cmake -S bench/peers -B build/peers/programs -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    sh "$root/tools/build.sh" release fastvit_cli
+    CXX=$(find_compiler) cmake -S "$root/bench/peers" -B "$programs" -G Ninja -DCMAKE_BUILD_TYPE=Release \
         -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG"
-    cmake --build build/peers/programs --target make_checkpoint
+    cmake --build "$programs" --target make_checkpoint
 } >&2
 export PYTHONDONTWRITEBYTECODE=1 # the checkout stays clean
-exec python3 bench/precision.py --program build/release/bin/fastvit --make build/peers/programs/make_checkpoint "$@"
+exec python3 "$root/bench/precision.py" --program "$root/build/release/bin/fastvit" --make "$programs/make_checkpoint" "$@"

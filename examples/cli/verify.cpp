@@ -123,7 +123,8 @@ struct summary {
 
 /// Compares `tested` with `reference` on the pictures, or, if there are none, on a random input. The exit status says whether a
 /// picture could not be used.
-int compare_models(const verify_options &options, const fastvit::model &tested, const fastvit::model &reference, summary &all) {
+int compare_models(const verify_options &options, const fastvit::model &tested, const fastvit::model &reference,
+                   fastvit::thread_pool &threads, summary &all) {
     const bool pictures = !options.input.pictures.empty() || options.input.list;
     const fastvit::output_kind wanted = all_outputs(reference.architecture());
     if (!pictures) {
@@ -132,7 +133,6 @@ int compare_models(const verify_options &options, const fastvit::model &tested, 
         const auto size = options.input.preprocessing.size.value_or(preprocessing_options::extent{usual, usual});
         all.size = size;
         const fastvit::tensor<float> images = random_images({1, net.in_channels, size.height, size.width});
-        fastvit::thread_pool threads(options.input.threads);
         fastvit::workspace tested_space(threads), reference_space(threads);
         const auto results = named_results(tested.forward(images, tested_space, wanted));
         all.add(compare_all("", results, named_results(reference.forward(images, reference_space, wanted))));
@@ -146,6 +146,7 @@ int compare_models(const verify_options &options, const fastvit::model &tested, 
     };
     std::mutex mutex;
     std::vector<pair_of_spaces> idle;
+    if (network.pictures().size() == 1) idle.push_back({fastvit::workspace(threads), fastvit::workspace(threads)});
     const auto look = [&](const sight &s) {
         pair_of_spaces spaces;
         {
@@ -200,10 +201,11 @@ int verify_graphs(const verify_options &options) {
         throw error(
             error_kind::unsupported,
             {.problem = "every block is already folded, so there is no train-time graph to compare with", .file = source.file()});
-    const fastvit::model folded(source, {.prefix = options.model.prefix}),
-        branched(source, {.graph = fastvit::graph::train_time, .prefix = options.model.prefix});
+    fastvit::thread_pool threads(options.input.threads);
+    const fastvit::model folded(source, {.prefix = options.model.prefix, .threads = &threads}),
+        branched(source, {.graph = fastvit::graph::train_time, .prefix = options.model.prefix, .threads = &threads});
     summary all;
-    const int status = compare_models(options, folded, branched, all);
+    const int status = compare_models(options, folded, branched, threads, all);
     if (all.inputs == 0) return status; // each is reported already
     const bool agree = all.largest() <= allowed;
     if (options.json) {
@@ -230,10 +232,11 @@ int verify_graphs(const verify_options &options) {
 
 int verify_precision(const verify_options &options) {
     const std::string name(to_string(*options.precision));
-    const fastvit::model tested = open_model(options.model, {.precision = *options.precision});
-    const fastvit::model reference = open_model(options.model, {});
+    fastvit::thread_pool threads(options.input.threads);
+    const fastvit::model tested = open_model(options.model, {.precision = *options.precision}, &threads);
+    const fastvit::model reference = open_model(options.model, {}, &threads);
     summary all;
-    const int status = compare_models(options, tested, reference, all);
+    const int status = compare_models(options, tested, reference, threads, all);
     if (all.inputs == 0) return status; // each is reported already
     if (options.json) {
         json report = to_json(all);

@@ -2,6 +2,7 @@
 // Matrix products below float32: encoding, packing and the products of every tier, against their definitions.
 // Labels: portable
 #include "fastvit/base/float16.hpp"
+#include "fastvit/executor.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/kernels/table.hpp"
@@ -373,14 +374,23 @@ TEST(int8_scale, is_what_quantising_the_products_again_gives) {
     EXPECT_EQ(quantised(0, int8_reciprocal(int8_scale(0))), 0);
 }
 
+// The same with and without threads that help.
 std::vector<fastvit::layer_precision> notes_of(index_type rows, const std::function<float(index_type)> &weight) {
     std::vector<fastvit::layer_precision> notes;
     weight_target target(*fastvit::select_isa("scalar").kernels);
     target.type = precision::int8;
     target.notes = &notes;
-    pack_gemm(
-        target.in("stage").in("fc1"), rows, 4, [&](index_type row, index_type) { return weight(row); },
-        [](index_type) { return 0.0F; });
+    fastvit::thread_pool pool(2);
+    for (fastvit::executor *const threads :
+         {static_cast<fastvit::executor *>(nullptr), static_cast<fastvit::executor *>(&pool)}) {
+        target.threads = threads;
+        pack_gemm(
+            target.in("stage").in("fc1"), rows, 4, [&](index_type row, index_type) { return weight(row); },
+            [](index_type) { return 0.0F; });
+    }
+    EXPECT_EQ(notes.size(), 2U);
+    EXPECT_EQ(notes[0].type, notes[1].type);
+    notes.pop_back();
     return notes;
 }
 

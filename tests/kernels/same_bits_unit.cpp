@@ -152,6 +152,18 @@ std::vector<float> run_attention(const kernel_table &tier, source in, index_type
     return out;
 }
 
+/// The scales and bytes of a matrix in 8 bits, or nothing where they would lose too much.
+std::vector<float> run_quantise(source in) {
+    constexpr index_type rows = 70, columns = 48;
+    const std::vector<float> weights = in.floats(rows * columns);
+    const auto matrix =
+        quantise_matrix({}, rows, columns, [&](index_type row, index_type column) { return weights[column * rows + row]; });
+    if (!matrix) return {};
+    std::vector<float> all = matrix->scales;
+    for (const std::int8_t byte : matrix->bytes) all.push_back(byte);
+    return all;
+}
+
 /// Encoded pixels, their ranges, packed weights and a product of both.
 std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::precision type, activation before,
                                activation after) {
@@ -241,6 +253,7 @@ std::vector<result> run(std::span<const float> input) {
     std::vector<result> results = run_postprocess(input);
     results.push_back({"a strict region, float", run_strictly<float>(source(input))});
     results.push_back({"a strict region, double", run_strictly<double>(source(input))});
+    results.push_back({"a matrix in 8 bits", run_quantise(source(input))});
     for (const tier &t : tiers()) {
         if (!t.supported) continue;
         const kernel_table &kernels = *t.kernels;

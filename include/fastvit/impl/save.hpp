@@ -34,14 +34,13 @@ struct quantised_matrix {
     io::stored_tensor stored;
 };
 
-/// As int8 computes with it; null where it would not, or where the file would be read as another: from a scale below the smallest
-/// normal number, which may have less than 17 bits.
+/// As int8 computes with it; null where int8 would not, or where a scale is subnormal: it may have less than 17 bits, and reading
+/// the file would give another.
 inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &values, const shape &dims) {
     const index_type columns = dims[0], rows = dims.count() / columns;
     const float *const w = values.data();
-    if (rows > kernels::int8_max_rows) return nullptr;
     std::optional<kernels::int8_matrix> matrix =
-        kernels::quantise({}, rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
+        kernels::quantise_matrix({}, rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
     if (!matrix) return nullptr;
     for (const float scale : matrix->scales)
         if (scale != 0 && scale < std::numeric_limits<float>::min()) return nullptr;

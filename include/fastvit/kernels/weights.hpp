@@ -64,7 +64,7 @@ class weight_memory {
     index_type left_ = 0;
 };
 
-/// Who packs weights: the calling thread, or an executor that outlives it.
+/// Who packs weights: the calling thread, or an executor, which outlives this object.
 class packing_threads {
   public:
     packing_threads() = default;

@@ -118,7 +118,7 @@ FASTVIT_ALWAYS_INLINE vec finished(typename Product::sums acc, const encoded_gem
 template <class Product, int Rows, int Vectors>
 FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std::byte *(&a)[Rows], const std::byte *panel,
                                           const std::byte *ahead, typename Product::sums (&acc)[Rows][Vectors]) {
-    static_assert(Rows % 2 == 0 && vec::lanes == 4);
+    static_assert(Rows % 2 == 0 && vec::lanes == 4 && Product::type == precision::int8);
     typename Product::sums blocks[Rows / 2][2 * Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows / 2; ++i) FASTVIT_UNROLL for (int j = 0; j < 2 * Vectors; ++j) blocks[i][j] =
         Product::zero();

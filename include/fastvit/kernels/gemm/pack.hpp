@@ -14,6 +14,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN
@@ -53,83 +54,102 @@ struct int8_matrix {
     std::vector<std::int8_t> bytes;
 };
 
-/// One column of a matrix, on its way to 8 bits. Sums are taken in four parts, always the same, whose additions do not wait for
-/// each other. (Vectors of the compiler's make it no faster.)
-class int8_column {
+/// Part of a column on its way to 8 bits. Sums are taken in four parts, always the same, whose additions do not wait for each
+/// other. (Vectors of the compiler's make it no faster.)
+class int8_block {
   public:
-    explicit int8_column(index_type rows)
-        : rows_(static_cast<std::size_t>(rows)), weights_((rows_ + parts - 1) / parts * parts), bytes_(weights_.size()) {}
+    static constexpr index_type most_rows = 1024;
 
-    template <class Weight> void read(Weight &&weight) {
-        for (std::size_t row = 0; row < rows_; ++row) weights_[row] = weight(static_cast<index_type>(row));
+    /// Calls visit(block, first, count) for a column of weight(row), `most_rows` at a time.
+    template <class Weight, class Visitor> static void for_each(index_type rows, Weight &&weight, Visitor &&visit) {
+        int8_block block;
+        for (index_type first = 0; first < rows; first += most_rows) {
+            const index_type count = std::min(most_rows, rows - first);
+            for (index_type i = 0; i < count; ++i) block.weights_[i] = weight(first + i);
+            block.rows_ = (count + parts - 1) / parts * parts;
+            std::fill(block.weights_ + count, block.weights_ + block.rows_, 0.0F);
+            visit(block, first, count);
+        }
     }
-    /// The sum of the squares, and the largest weight without its sign.
-    double energy(float &largest) const noexcept {
-        double part[parts] = {};
-        float most = 0;
-        for (std::size_t row = 0; row < weights_.size(); row += parts) {
+    /// Adds the squares to a sum, and finds the largest weight without its sign.
+    void add_energy(double (&sum)[4], float &largest) const noexcept {
+        double part[parts] = {sum[0], sum[1], sum[2], sum[3]};
+        float most = largest;
+        for (index_type row = 0; row < rows_; row += parts) {
 #pragma GCC unroll 4
-            for (std::size_t i = 0; i < parts; ++i) {
+            for (index_type i = 0; i < parts; ++i) {
                 const float w = weights_[row + i], size = w < 0 ? -w : w;
                 most = most < size ? size : most;
                 part[i] += static_cast<double>(w) * static_cast<double>(w);
             }
         }
+        std::copy_n(part, parts, sum);
         largest = most;
-        return (part[0] + part[1]) + (part[2] + part[3]);
     }
-    /// Quantises, and returns the sum of the squares of what that loses.
-    double quantise(float scale, std::int32_t &sum) noexcept {
+    /// Adds the squares of what quantising loses to a sum, and the bytes to another.
+    void quantise(float scale, double (&lost)[4], std::int32_t &sum) noexcept {
         const double reciprocal = int8_reciprocal(scale), unit = static_cast<double>(scale);
-        double part[parts] = {};
-        std::int32_t added = 0;
-        for (std::size_t row = 0; row < weights_.size(); row += parts) {
+        double part[parts] = {lost[0], lost[1], lost[2], lost[3]};
+        std::int32_t added = sum;
+        for (index_type row = 0; row < rows_; row += parts) {
             std::int32_t byte[parts];
 #pragma GCC unroll 4
-            for (std::size_t i = 0; i < parts; ++i) {
+            for (index_type i = 0; i < parts; ++i) {
                 const double w = static_cast<double>(weights_[row + i]), q = quantised(w, reciprocal), d = w - unit * q;
                 byte[i] = static_cast<std::int32_t>(q);
                 part[i] += d * d;
             }
 #pragma GCC unroll 4
-            for (std::size_t i = 0; i < parts; ++i) {
+            for (index_type i = 0; i < parts; ++i) {
                 added += byte[i];
                 bytes_[row + i] = static_cast<std::int8_t>(byte[i]);
             }
         }
+        std::copy_n(part, parts, lost);
         sum = added;
-        return (part[0] + part[1]) + (part[2] + part[3]);
     }
-    void write(std::int8_t *to) const noexcept { std::copy_n(bytes_.data(), rows_, to); }
+    const std::int8_t *bytes() const noexcept { return bytes_; }
+
+    static double total(const double (&sum)[4]) noexcept { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
   private:
-    static constexpr std::size_t parts = 4;
-    std::size_t rows_;
-    std::vector<float> weights_; ///< and zeros, as many as make the parts equal
-    std::vector<std::int8_t> bytes_;
+    static constexpr index_type parts = 4; // as the pragmas say
+
+    index_type rows_ = 0;
+    float weights_[most_rows]; ///< and zeros, as many as make the parts equal
+    std::int8_t bytes_[most_rows];
 };
 
-/// The matrix in 8 bits, or none where they would lose too much.
+/// The matrix in 8 bits, or none where they would lose too much or 32 bits could not hold the sums of products.
 template <class Weight>
-std::optional<int8_matrix> quantise(const packing_threads &threads, index_type rows, index_type columns, Weight &&weight) {
+std::optional<int8_matrix> quantise_matrix(const packing_threads &threads, index_type rows, index_type columns, Weight &&weight) {
+    if (rows > int8_max_rows) return std::nullopt;
     int8_matrix m;
     m.bytes.resize(static_cast<std::size_t>(rows * columns));
     m.scales.resize(static_cast<std::size_t>(columns));
     m.sums.resize(m.scales.size());
     std::vector<double> lost(m.scales.size()); // the share of a column's energy
-    std::vector<int8_column> columns_of(static_cast<std::size_t>(threads.workers()), int8_column(rows));
-    threads.run(columns, [&](index_type number, int worker) {
+    threads.run(columns, [&](index_type number, int) {
         const auto column = static_cast<std::size_t>(number);
-        int8_column &one = columns_of[static_cast<std::size_t>(worker)];
-        one.read([&](index_type row) { return weight(row, number); });
+        const auto read = [&](index_type row) { return weight(row, number); };
+        double energies[4] = {}, errors[4] = {};
         float largest = 0;
-        const double energy = one.energy(largest);
-        // Not finite, or too large for the scales: lost altogether.
-        if (!(energy <= std::numeric_limits<float>::max())) return void(lost[column] = std::numeric_limits<double>::max());
-        m.scales[column] = int8_scale(largest);
-        const double error = one.quantise(m.scales[column], m.sums[column]);
-        lost[column] = energy > 0 ? error / energy : 0;
-        one.write(m.bytes.data() + number * rows);
+        int8_block::for_each(rows, read, [&](int8_block &b, index_type, index_type) { b.add_energy(energies, largest); });
+        const double energy = int8_block::total(energies);
+        if (!(energy <= std::numeric_limits<float>::max())) { // not finite, or too large for the scales
+            lost[column] = std::numeric_limits<double>::max();
+            return;
+        }
+        const float scale = int8_scale(largest);
+        std::int8_t *const out = m.bytes.data() + number * rows;
+        std::int32_t sum = 0;
+        int8_block::for_each(rows, read, [&](int8_block &b, index_type first, index_type count) {
+            b.quantise(scale, errors, sum);
+            std::copy_n(b.bytes(), count, out + first);
+        });
+        m.scales[column] = scale;
+        m.sums[column] = sum;
+        lost[column] = energy > 0 ? int8_block::total(errors) / energy : 0;
     });
     double all = 0;
     index_type used = 0; // columns that are not zero
@@ -148,7 +168,7 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
     std::string_view reason;
     std::optional<int8_matrix> bytes;
     if (type == precision::int8) {
-        if (rows <= int8_max_rows) bytes = quantise(target.threads, rows, columns, weight);
+        bytes = quantise_matrix(target.threads, rows, columns, weight);
         if (!bytes) {
             type = precision::bfloat16;
             reason = rows > int8_max_rows ? "too many inputs for 32-bit sums" : "8 bits would lose too much of these weights";
@@ -174,7 +194,7 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
         std::copy(bytes->sums.begin(), bytes->sums.end(), packed.sum_memory.data());
     }
     // Calls put(out, row, height, column, count) for pieces of each panel: at most a group of rows, and some columns. The next
-    // column's weights belong `step` bytes behind.
+    // column's weights lie `step` bytes further on.
     constexpr index_type piece = 16;
     const index_type panel = packed.format.panel, group = packed.format.group, size = size_of(type), step = group * size;
     const auto put_all = [&](auto &&put) {
@@ -187,18 +207,21 @@ packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type
             }
         });
     };
-    // What is written as bytes could, to the compiler, be what the next weight is found by: weights are gathered first.
+    // Gathered first: a store of bytes may alias whatever `weight` reads, which the compiler would then read again each time.
     const auto gather = [&](float *values, index_type row, index_type column, index_type count) {
         for (index_type i = 0; i < count; ++i) values[i] = weight(row, column + i);
     };
     if (bytes) {
         put_all([&](std::byte *out, index_type row, index_type height, index_type column, index_type count) {
             const std::int8_t *const from = bytes->bytes.data() + column * rows + row;
-            if (height == 4) // a constant: one load and one store
-                for (index_type i = 0; i < count; ++i) std::memcpy(out + i * step, from + i * rows, 4);
-            else
+            const auto put_column = [&](auto bytes_of_column) {
                 for (index_type i = 0; i < count; ++i)
-                    std::memcpy(out + i * step, from + i * rows, static_cast<std::size_t>(height));
+                    std::memcpy(out + i * step, from + i * rows, static_cast<std::size_t>(bytes_of_column));
+            };
+            // Constants: one load and one store.
+            if (height == 4) return put_column(std::integral_constant<int, 4>());
+            if (height == 8) return put_column(std::integral_constant<int, 8>());
+            put_column(height);
         });
     } else if (type == precision::bfloat16) {
         put_all([&](std::byte *out, index_type row, index_type height, index_type column, index_type count) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The AArch64 tier with matrix products of bytes and dot products of bfloat16, which Armv8.6 has both (Neoverse N2 and V1). Only
-// on Linux, which says whether the machine has them.
+// The AArch64 tier with matrix products of bytes and dot products of bfloat16 (Armv8.6 has both: Neoverse N2; Neoverse V1 too).
+// Only on Linux, which says whether the machine has them.
 #pragma once
 
 #include "fastvit/kernels/tiers/neon_dotprod.hpp"

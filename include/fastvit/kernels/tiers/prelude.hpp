@@ -35,7 +35,8 @@
 //
 // An instruction that multiplies two pixels with two columns has, instead of broadcast(),
 //
-//     pixel_pair               registers of two pixels' `group` activations; sums are blocks of two pixels and two columns
+//     pixel_pair               registers of two pixels' `group` activations; `weights` are of two columns, and sums are blocks of
+//                              two pixels and two columns
 //     load_pair(p, q)  add(block, pair, w)
 //     split(left, right, f, s) the first and the second pixel's sums of two blocks beside each other
 //
