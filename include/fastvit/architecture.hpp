@@ -15,13 +15,15 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// How the blocks of a stage mix tokens (paper, section 3.1). Pooling is the paper's baseline; no published network uses it.
-enum class token_mixer : unsigned char { rep_mixer, attention, pooling };
+/// How the blocks of a stage mix tokens (paper, section 3.1). No published network uses the last two: pooling is the paper's
+/// baseline, and ConvMixer is what RepMixer was made of.
+enum class token_mixer : unsigned char { rep_mixer, attention, pooling, conv_mixer };
 [[nodiscard]] constexpr std::string_view to_string(token_mixer mixer) noexcept {
     switch (mixer) {
     case token_mixer::rep_mixer: return "RepMixer";
     case token_mixer::attention: return "attention";
     case token_mixer::pooling: return "pooling";
+    case token_mixer::conv_mixer: return "ConvMixer";
     }
     return "?";
 }

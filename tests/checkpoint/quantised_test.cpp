@@ -94,6 +94,7 @@ std::map<std::string, architecture> toys() {
             {"layer_norm", toy_of(attending(2, 32, 64, attention_norm::layer_norm))},
             {"attention_first", make({attending(1, 32, 64), plain(1, 64, 64)}, 64, 3)},
             {"pooling", toy_of(attending(1, 32, 64), token_mixer::pooling)},
+            {"conv_mixer", toy_of(attending(1, 32, 64), token_mixer::conv_mixer)},
             {"headless", headless}};
 }
 

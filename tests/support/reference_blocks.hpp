@@ -165,6 +165,13 @@ template <class T> maps<T> forward(const maps<T> &x, const parts::pooling_block:
     return add_scaled(t, w.layer_scale_2, forward(t, w.ffn));
 }
 
+/// x + BN(GELU(conv(x))), and the ConvFFN. Of unfolded weights.
+template <class T> maps<T> forward(const maps<T> &x, const parts::conv_mixer_block::weights &w) {
+    const maps<T> mixed = forward(x, parts::conv_mixer::dims(x.channels), w.mixer.conv);
+    const maps<T> t = add(x, forward(gelu_of(mixed), w.mixer.norm));
+    return add_scaled(t, w.layer_scale, forward(t, w.ffn));
+}
+
 template <class T> maps<T> forward(const maps<T> &x, const parts::position::weights &w) {
     const reparam::conv_shape dims{.in = w.channels, .out = w.channels, .kernel = 7, .depthwise = true};
     return w.folded ? forward(x, dims, *w.folded) : add(x, forward(x, dims, w.encoding.value()));

@@ -24,6 +24,7 @@
 #include "fastvit/error.hpp"
 #include "fastvit/outputs.hpp"
 #include "fastvit/parts/attention.hpp"
+#include "fastvit/parts/conv_mixer.hpp"
 #include "fastvit/parts/fork_norm.hpp"
 #include "fastvit/parts/head.hpp"
 #include "fastvit/parts/patch_embed.hpp"
@@ -43,7 +44,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 template <class... T> struct type_list {};
 
 /// The blocks that a stage may be made of, one for each token_mixer. A checkpoint's is the first that recognises its tensors.
-using blocks = type_list<attention_block, rep_mixer_block, pooling_block>;
+using blocks = type_list<attention_block, conv_mixer_block, rep_mixer_block, pooling_block>;
 
 /// Calls visit.operator()<Block>() for each until one returns true, and returns whether one did.
 template <class... Block, class Visitor> bool any_block(type_list<Block...>, Visitor &&visit) {

@@ -2,16 +2,12 @@
 // RepMixer and the block around it (paper, section 3.2.1; official `RepMixer`, `RepMixerBlock`).
 #pragma once
 
-#include "fastvit/architecture.hpp"
-#include "fastvit/parts/conv_ffn.hpp"
-#include "fastvit/parts/map_pair.hpp"
+#include "fastvit/parts/channel_affine.hpp"
+#include "fastvit/parts/mixer_block.hpp"
 #include "fastvit/parts/mobile_one.hpp"
-#include "fastvit/parts/part_cost.hpp"
 
-#include <cstddef>
 #include <optional>
 #include <utility>
-#include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
@@ -26,6 +22,10 @@ class rep_mixer {
         tensor<float> layer_scale; ///< [channels, 1, 1]
     };
 
+    static constexpr token_mixer kind = token_mixer::rep_mixer;
+
+    /// Whether the tensors of a block with such a mixer are there; has(name): whether a name begins so.
+    template <class Has> static bool recognise(const Has &has) { return has("token_mixer."); }
     static reparam::conv_shape dims(index_type channels) { return reparam::depthwise_shape(channels, 3); }
     static void describe(archive &ar, weights &w, index_type channels) {
         w.channels = channels;
@@ -84,56 +84,7 @@ class rep_mixer {
     std::optional<branches> branches_;
 };
 
-/// t = RepMixer(x); t + layer_scale * ConvFFN(t).
-class rep_mixer_block {
-  public:
-    using config = stage_architecture;
-    struct weights {
-        rep_mixer::weights mixer;
-        conv_ffn::weights ffn;
-        std::optional<tensor<float>> layer_scale; ///< [channels, 1, 1]; none where it is folded
-    };
-    /// Each matrix is scaled into a copy.
-    static constexpr std::size_t fold_bytes = sizeof(float);
-    static constexpr token_mixer kind = token_mixer::rep_mixer;
-
-    /// Whether the tensors of such a block are there; has(name): whether a name begins so.
-    template <class Has> static bool recognise(const Has &has, config &) { return has("token_mixer."); }
-    static void describe(archive &ar, weights &w, const config &c) {
-        const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn);
-        rep_mixer::describe(ar.in("token_mixer"), w.mixer, c.channels);
-        conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
-        if (!quantised_form) describe_layer_scale(ar, "layer_scale.gamma", w.layer_scale, c.channels);
-    }
-    static void reparameterize(weights &w) { rep_mixer::reparameterize(w.mixer); }
-    static void fold(weights &w) {
-        reparameterize(w);
-        conv_ffn::fold(w.ffn, w.layer_scale);
-    }
-    static void fold_for_int8(weights &w) {
-        reparameterize(w);
-        conv_ffn::fold_for_int8(w.ffn, w.layer_scale);
-    }
-    static extent output(const config &, const extent &in) noexcept { return in; }
-    static std::vector<part_cost> costs(const config &c, const extent &in) {
-        return {{"token_mixer", multiply_adds(rep_mixer::dims(c.channels), in)},
-                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
-    }
-
-    rep_mixer_block(const kernels::weight_target &target, const weights &w, const config &)
-        : mixer_(target, w.mixer), ffn_(target.in("mlp"), w.ffn, w.layer_scale) {}
-
-    void run(const context &c, map_pair &maps) const {
-        {
-            const watched w(c, "token_mixer");
-            mixer_.run(c, maps.x, maps.other);
-        }
-        ffn_.run(c, maps.other, maps.x);
-    }
-
-  private:
-    rep_mixer mixer_;
-    conv_ffn ffn_;
-};
+/// Paper, figure 2d; official `RepMixerBlock`.
+using rep_mixer_block = mixer_block<rep_mixer>;
 
 }}} // namespace fastvit::FASTVIT_ABI::parts

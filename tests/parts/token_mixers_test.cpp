@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Pooling as a token mixer, which no published network has: the block, and networks of it through the whole library.
+// The token mixers that no published network has: the blocks, and networks of them through the whole library.
 // Labels: portable
 #include "fastvit/checkpoint/memory_limit.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
@@ -41,38 +41,54 @@ using fastvit::token_mixer;
 TEST_F(blocks, pooling_block) {
     for (const index_type channels : channel_counts) expect_part<parts::pooling_block>(stage_of(channels), channels);
 }
+TEST_F(blocks, conv_mixer_block) {
+    for (const index_type channels : channel_counts) expect_part<parts::conv_mixer_block>(stage_of(channels), channels);
+}
 
-stage_architecture pools(index_type number, index_type channels, index_type hidden) {
+constexpr token_mixer mixers[] = {token_mixer::pooling, token_mixer::conv_mixer};
+
+stage_architecture mixing(token_mixer mixer, index_type number, index_type channels, index_type hidden) {
     stage_architecture stage = plain(number, channels, hidden);
-    stage.mixer = token_mixer::pooling;
+    stage.mixer = mixer;
     return stage;
 }
 
-struct pooling_network {
-    const char *name;
+// The mixer in all stages, as in the paper's baseline.
+architecture everywhere(token_mixer mixer) {
+    return make({mixing(mixer, 1, 8, 24), mixing(mixer, 2, 16, 48), mixing(mixer, 1, 32, 96)}, 64, 10);
+}
+
+struct mixer_network {
+    std::string name;
+    token_mixer mixer;
     architecture net;
 };
 
-std::vector<pooling_network> networks() {
-    // The paper's baseline pools in all stages; MetaFormer's best pools first and attends last.
-    std::vector<pooling_network> all{
-        {"everywhere", make({pools(1, 8, 24), pools(2, 16, 48), pools(1, 32, 96)}, 64, 10)},
-        {"before_attention", with_fork_features(make({pools(2, 16, 48), attending(1, 32, 96)}, 64, 7))},
-        {"between_rep_mixers", make({plain(1, 8, 24), pools(1, 24, 37), plain(1, 24, 48)}, 0, 5)},
-        {"after_attention", make({attending(1, 32, 64), pools(1, 64, 128)}, 0, 0)},
-    };
-    all.push_back({"with_position", make({plain(1, 12, 24), pools(1, 24, 48)}, 48, 3)});
-    all.back().net.stages[1].position = true;
+std::vector<mixer_network> networks() {
+    std::vector<mixer_network> all;
+    for (const token_mixer mixer : mixers) {
+        const auto add = [&](const std::string &name, const architecture &net) {
+            all.push_back({std::string(to_string(mixer)) + "_" + name, mixer, net});
+        };
+        add("everywhere", everywhere(mixer));
+        // MetaFormer's best pools first and attends last.
+        add("before_attention", with_fork_features(make({mixing(mixer, 2, 16, 48), attending(1, 32, 96)}, 64, 7)));
+        add("between_rep_mixers", make({plain(1, 8, 24), mixing(mixer, 1, 24, 37), plain(1, 24, 48)}, 0, 5));
+        add("after_attention", make({attending(1, 32, 64), mixing(mixer, 1, 64, 128)}, 0, 0));
+        stage_architecture positioned = mixing(mixer, 1, 24, 48);
+        positioned.position = true;
+        add("with_position", make({plain(1, 12, 24), positioned}, 48, 3));
+    }
     return all;
 }
 
-class pooling_networks : public testing::TestWithParam<pooling_network> {
+class mixer_networks : public testing::TestWithParam<mixer_network> {
   protected:
     const architecture &net() const { return GetParam().net; }
 };
-INSTANTIATE_TEST_SUITE_P(pooling, pooling_networks, testing::ValuesIn(networks()), [](const auto &i) { return i.param.name; });
+INSTANTIATE_TEST_SUITE_P(token_mixers, mixer_networks, testing::ValuesIn(networks()), [](const auto &i) { return i.param.name; });
 
-TEST_P(pooling_networks, are_recognised_in_either_spelling) {
+TEST_P(mixer_networks, are_recognised_in_either_spelling) {
     for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
         const model m(seeded_checkpoint(net(), spelling));
         EXPECT_EQ(m.spelling(), spelling);
@@ -83,7 +99,7 @@ TEST_P(pooling_networks, are_recognised_in_either_spelling) {
     }
 }
 
-TEST_P(pooling_networks, give_the_references_results_on_every_tier) {
+TEST_P(mixer_networks, give_the_references_results_on_every_tier) {
     for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
         const checkpoint source = seeded_checkpoint(net(), spelling);
         // Down to maps of one pixel, one row and one column, whose windows are mostly outside.
@@ -95,7 +111,7 @@ TEST_P(pooling_networks, give_the_references_results_on_every_tier) {
     }
 }
 
-TEST_P(pooling_networks, are_the_same_when_they_are_saved_folded) {
+TEST_P(mixer_networks, are_the_same_when_they_are_saved_folded) {
     const io_test::temporary_directory directory;
     const std::filesystem::path path = directory / "folded.safetensors";
     const tensor<float> images = seeded_input({1, 3, 40, 56});
@@ -117,7 +133,7 @@ TEST_P(pooling_networks, are_the_same_when_they_are_saved_folded) {
     }
 }
 
-TEST_P(pooling_networks, give_the_same_bits_on_any_executor) {
+TEST_P(mixer_networks, give_the_same_bits_on_any_executor) {
     const model m(seeded_checkpoint(net(), fastvit::io::spelling::timm));
     const tensor<float> images = seeded_input({2, 3, 72, 104});
     const results expected = run(m, images);
@@ -127,7 +143,7 @@ TEST_P(pooling_networks, give_the_same_bits_on_any_executor) {
     expect_same_bits(expected, run(m, images, fastvit::workspace(reversed)));
 }
 
-TEST_P(pooling_networks, have_a_cost_for_each_part_that_an_observer_is_told) {
+TEST_P(mixer_networks, have_a_cost_for_each_part_that_an_observer_is_told) {
     class recorder final : public fastvit::observer {
       public:
         void enter(std::string_view name) override {
@@ -150,7 +166,7 @@ TEST_P(pooling_networks, have_a_cost_for_each_part_that_an_observer_is_told) {
     }
     // A window of 9 for each channel of each pixel.
     for (std::size_t s = 0; s < net().stages.size(); ++s) {
-        if (net().stages[s].mixer != token_mixer::pooling) continue;
+        if (net().stages[s].mixer != GetParam().mixer) continue;
         const std::string name = "stages." + std::to_string(s) + ".blocks.0.token_mixer";
         const double side = 16 >> s, expected = 9 * side * side * static_cast<double>(net().stages[s].channels);
         double found = 0;
@@ -160,33 +176,53 @@ TEST_P(pooling_networks, have_a_cost_for_each_part_that_an_observer_is_told) {
     }
 }
 
-// Loading is total: what the block needs must be there, and nothing else.
-TEST(pooling, tensors_are_all_needed_and_used) {
-    const architecture net = networks()[0].net;
-    const file_of_tensors whole(seeded_checkpoint(net, fastvit::io::spelling::timm));
-    for (const std::string name : {"stages.1.blocks.1.norm.weight", "stages.1.blocks.1.norm.running_var",
-                                   "stages.1.blocks.1.layer_scale_1.gamma", "stages.1.blocks.1.layer_scale_2.gamma"}) {
-        file_of_tensors without = whole;
-        without.erase(name);
-        io_test::expect_error(fastvit::error_kind::missing_tensor, {name}, [&] { (void)without.load(); });
+// Loading is total: what the blocks need must be there, and nothing else.
+TEST(token_mixers, tensors_are_all_needed_and_used) {
+    for (const auto &[mixer, names] : {
+             std::pair{token_mixer::pooling,
+                       std::vector<std::string>{"norm.weight", "norm.running_var", "layer_scale_1.gamma", "layer_scale_2.gamma"}},
+             {token_mixer::conv_mixer,
+              {"token_mixer.conv.weight", "token_mixer.conv.bias", "token_mixer.bn.running_var", "layer_scale.gamma"}},
+         }) {
+        const std::string block = "stages.1.blocks.1.";
+        const file_of_tensors whole(seeded_checkpoint(everywhere(mixer), fastvit::io::spelling::timm));
+        for (const std::string &name : names) {
+            file_of_tensors without = whole;
+            without.erase(block + name);
+            io_test::expect_error(fastvit::error_kind::missing_tensor, {block + name}, [&] { (void)without.load(); });
+        }
+        file_of_tensors with = whole;
+        with.tensors.push_back({block + "token_mixer.proj.bias", "F32", {16}, {}});
+        io_test::expect_error(fastvit::error_kind::unexpected_tensor, {with.tensors.back().name}, [&] { (void)with.load(); });
     }
-    file_of_tensors with = whole;
-    with.tensors.push_back({"stages.1.blocks.1.token_mixer.proj.bias", "F32", {16}, {}});
-    io_test::expect_error(fastvit::error_kind::unexpected_tensor, {with.tensors.back().name}, [&] { (void)with.load(); });
 }
 
-// Its six packed windows for each channel are in no tensor.
-TEST(pooling, memory_counts_before_it_is_taken) {
-    const auto needed = [](index_type blocks) {
-        const checkpoint source = seeded_checkpoint(make({pools(blocks, 1024, 1)}, 0, 0), fastvit::io::spelling::timm);
-        const fastvit::loading::state_dict dict(source);
-        return fastvit::loading::memory_needed(dict, fastvit::loading::recognise(dict));
-    };
-    // What packing makes of one block: the windows of pooling and of the ConvFFN, with their biases.
-    constexpr index_type windows = 1024 * (6 * (3 * 3 + 1) + 7 * 7 + 1) * 4;
-    EXPECT_GE(needed(2), needed(1) + windows);
+// A ConvMixer that lacks its convolution or its norm is still one: the message names what is missing.
+TEST(token_mixers, conv_mixer_is_recognised_by_either_of_its_layers) {
+    for (const std::string layer : {"conv", "bn"}) {
+        file_of_tensors file(seeded_checkpoint(everywhere(token_mixer::conv_mixer), fastvit::io::spelling::timm));
+        const std::string start = "stages.0.blocks.0.token_mixer." + layer + ".";
+        std::erase_if(file.tensors, [&](const auto &t) { return t.name.starts_with(start); });
+        io_test::expect_error(fastvit::error_kind::missing_tensor, {start + "weight"}, [&] { (void)file.load(); });
+    }
 }
 
-TEST(pooling, has_a_name) { EXPECT_EQ(to_string(token_mixer::pooling), "pooling"); }
+// A block's packed windows, with their biases, count: pooling's six are in no tensor.
+TEST(token_mixers, memory_counts_before_it_is_taken) {
+    for (const auto &[mixer, windows] : {std::pair{token_mixer::pooling, 6}, {token_mixer::conv_mixer, 1}}) {
+        const auto needed = [kind = mixer](index_type blocks) {
+            const checkpoint source = seeded_checkpoint(make({mixing(kind, blocks, 1024, 1)}, 0, 0), fastvit::io::spelling::timm);
+            const fastvit::loading::state_dict dict(source);
+            return fastvit::loading::memory_needed(dict, fastvit::loading::recognise(dict));
+        };
+        const index_type bytes = 1024 * (windows * (3 * 3 + 1) + 7 * 7 + 1) * 4;
+        EXPECT_GE(needed(2), needed(1) + bytes) << to_string(mixer);
+    }
+}
+
+TEST(token_mixers, have_names) {
+    EXPECT_EQ(to_string(token_mixer::pooling), "pooling");
+    EXPECT_EQ(to_string(token_mixer::conv_mixer), "ConvMixer");
+}
 
 } // namespace
