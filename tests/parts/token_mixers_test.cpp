@@ -220,6 +220,26 @@ TEST(token_mixers, memory_counts_before_it_is_taken) {
     }
 }
 
+// Both graphs, against PyTorch in float64 (tools/mixers_torch.py).
+TEST(token_mixers, compute_what_pytorch_does) {
+    for (const token_mixer mixer :
+         {token_mixer::rep_mixer, token_mixer::attention, token_mixer::pooling, token_mixer::conv_mixer}) {
+        architecture net = make({mixing(mixer, 1, 32, 96), mixing(mixer, 2, 64, 192)}, 128, 10);
+        for (stage_architecture &stage : net.stages) stage.position = mixer == token_mixer::attention;
+        const checkpoint source = seeded_checkpoint(net, fastvit::io::spelling::timm);
+        const auto expected = checkpoint::open(data / "mixers" / (std::string(to_string(mixer)) + ".safetensors"));
+        for (const graph form : {graph::folded, graph::train_time}) {
+            fastvit::workspace space;
+            const model m(source, {.graph = form});
+            const fastvit::outputs &out = m.forward(seeded_input({1, 3, 32, 32}), space, everything(net));
+            for (const fastvit::io::stored_tensor &stored : expected.tensors()) {
+                const difference d = read_expected(expected, stored).from(output_named(out, stored.name));
+                EXPECT_LE(d.relative, tolerance) << to_string(mixer) << " " << stored.name << ": " << d;
+            }
+        }
+    }
+}
+
 TEST(token_mixers, have_names) {
     EXPECT_EQ(to_string(token_mixer::pooling), "pooling");
     EXPECT_EQ(to_string(token_mixer::conv_mixer), "ConvMixer");
