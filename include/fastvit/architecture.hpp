@@ -39,6 +39,9 @@ enum class linear_form : unsigned char {
     transposed ///< MobileCLIP's `head.proj` [channels, classes], without bias
 };
 
+/// Whether a ConvFFN or a patch embedding may have a window of that side.
+[[nodiscard]] constexpr bool is_window(index_type side) noexcept { return side == 3 || side == 5 || side == 7; }
+
 /// One stage: blocks of one width at one resolution.
 struct stage_architecture {
     index_type blocks = 0; ///< at least 1 in a network
@@ -48,6 +51,8 @@ struct stage_architecture {
     bool position = false;                  ///< a conditional positional encoding before the blocks
     bool downsample_squeeze_excite = false; ///< squeeze and excite after the patch embedding's large kernel (MCi0 to MCi2)
     attention_norm norm = attention_norm::batch_norm; ///< for attention stages
+    index_type ffn_kernel = 7;                        ///< side of ConvFFN's window: 3, 5 or 7, which all published networks have
+    index_type downsample_kernel = 7;                 ///< of the patch embedding's
 
     friend bool operator==(const stage_architecture &, const stage_architecture &) = default;
 };

@@ -34,12 +34,14 @@ TEST_F(blocks, patch_embed) {
     for (const index_type channels : channel_counts) {
         for (const bool mci : {false, true}) {
             for (const bool gelu : {false, true}) {
-                const parts::patch_embed::config config{channels, 2 * channels, mci, gelu};
-                const auto w = random_part<parts::patch_embed>(random, 1, config);
-                const maker block = [&](const kernel_table &tier, graph form) {
-                    return in_a_stage(packed<parts::patch_embed>(tier, form, w, config));
-                };
-                for_each_batch(channels, [&](const maps<double> &x) { expect_block(block, x, forward(x, w, gelu)); });
+                for (const index_type kernel : {3, 7}) {
+                    const parts::patch_embed::config config{channels, 2 * channels, mci, gelu, kernel};
+                    const auto w = random_part<parts::patch_embed>(random, 1, config);
+                    const maker block = [&](const kernel_table &tier, graph form) {
+                        return in_a_stage(packed<parts::patch_embed>(tier, form, w, config));
+                    };
+                    for_each_batch(channels, [&](const maps<double> &x) { expect_block(block, x, forward(x, w, gelu)); });
+                }
             }
         }
     }

@@ -79,6 +79,12 @@ std::vector<mixer_network> networks() {
         positioned.position = true;
         add("with_position", make({plain(1, 12, 24), positioned}, 48, 3));
     }
+    // ConvFFNs and patch embeddings without large kernels, beside those with them.
+    architecture small = make({plain(1, 8, 24), plain(2, 16, 48), plain(1, 16, 32), attending(1, 32, 96)}, 64, 10);
+    small.stages[0].ffn_kernel = small.stages[1].ffn_kernel = small.stages[3].ffn_kernel = 3;
+    small.stages[1].downsample_kernel = small.stages[2].downsample_kernel = 3;
+    small.stages[2].ffn_kernel = small.stages[3].downsample_kernel = 5;
+    all.push_back({"small_kernels", token_mixer::rep_mixer, small});
     return all;
 }
 
@@ -237,6 +243,19 @@ TEST(token_mixers, compute_what_pytorch_does) {
                 EXPECT_LE(d.relative, tolerance) << to_string(mixer) << " " << stored.name << ": " << d;
             }
         }
+    }
+}
+
+TEST(token_mixers, windows_larger_than_the_halo_are_refused) {
+    for (const index_type side : {1, 4, 9}) {
+        architecture net = everywhere(token_mixer::rep_mixer);
+        net.stages[1].ffn_kernel = side;
+        io_test::expect_error(fastvit::error_kind::unsupported, {"stages.1.blocks.0.mlp.conv.conv.weight", std::to_string(side)},
+                              [&] { (void)model(seeded_checkpoint(net, fastvit::io::spelling::timm)); });
+        net = everywhere(token_mixer::rep_mixer);
+        net.stages[1].downsample_kernel = side;
+        io_test::expect_error(fastvit::error_kind::unsupported, {"stages.1.downsample.proj.0.large_conv.conv.weight"},
+                              [&] { (void)model(seeded_checkpoint(net, fastvit::io::spelling::timm)); });
     }
 }
 

@@ -268,7 +268,7 @@ TEST_F(reparam_test, parts_of_the_stem) {
 }
 
 TEST_F(reparam_test, parts_of_the_patch_embedding) {
-    expect_part<parts::patch_embed>(random, 1, {8, 16, true, true}, random.batch(1, 8, 9, 5),
+    expect_part<parts::patch_embed>(random, 1, {8, 16, true, true, 7}, random.batch(1, 8, 9, 5),
                                     [](const maps<double> &x, const auto &w) { return forward(x, w, true); });
 }
 

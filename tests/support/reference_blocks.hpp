@@ -90,9 +90,10 @@ template <class T> maps<T> forward(const maps<T> &x, const parts::rep_mixer::wei
     });
 }
 
-/// fc2(GELU(fc1(BN(depthwise 7 x 7)))).
+/// fc2(GELU(fc1(BN(depthwise k x k)))).
 template <class T> maps<T> forward(const maps<T> &x, const parts::conv_ffn::weights &w) {
-    const reparam::conv_shape dims = reparam::depthwise_shape(x.channels, 7);
+    const fastvit::tensor<float> &kernel = w.folded ? w.folded->kernel : w.spatial.kernel;
+    const reparam::conv_shape dims = reparam::depthwise_shape(x.channels, kernel.dim(3));
     const maps<T> spatial = w.folded ? forward(x, dims, *w.folded) : forward(x, dims, w.spatial);
     return forward(gelu_of(forward(spatial, w.fc1)), w.fc2);
 }

@@ -3,6 +3,7 @@
 // never decides.
 #pragma once
 
+#include "fastvit/architecture.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/checkpoint/spelling.hpp"
 #include "fastvit/checkpoint/wrapped_names.hpp"
@@ -156,7 +157,9 @@ struct network_signs {
         return any(0, [&](const shape &first) {
             if (first.rank() != 4 || first.count() == 0 || first[2] != 3 || first[3] != 3) return false;
             const index_type channels = first[0];
-            return any_is(1, {channels, 1, 3, 3}) && any_is(2, {channels, channels, 1, 1}) && any_is(3, {channels, 1, 7, 7});
+            return any_is(1, {channels, 1, 3, 3}) && any_is(2, {channels, channels, 1, 1}) && any(3, [&](const shape &s) {
+                       return s.rank() == 4 && is_window(s[2]) && any_is(3, {channels, 1, s[2], s[2]});
+                   });
         });
     }
 };

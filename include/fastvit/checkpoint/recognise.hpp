@@ -36,15 +36,31 @@ inline index_type dimension(const state_dict &dict, const std::string &canonical
     return t->dims[dim];
 }
 
+/// The side of a depthwise convolution's window.
+inline index_type window(const state_dict &dict, const std::string &name) {
+    const index_type side = dimension(dict, name, 4, 2);
+    if (!is_window(side))
+        throw error(error_kind::unsupported, {.problem = "side of a convolution's window",
+                                              .expected = "3, 5 or 7",
+                                              .found = std::to_string(side),
+                                              .tensor = dict.name_of(name)});
+    return side;
+}
+
 inline stage_architecture recognise_stage(const state_dict &dict, const std::string &name) {
     stage_architecture stage;
     while (stage.blocks < max_blocks && dict.any_with_prefix(name + "blocks." + std::to_string(stage.blocks) + "."))
         ++stage.blocks;
     const std::string block = name + "blocks.0.";
     const bool folded_ffn = dict.any_with_prefix(block + "mlp.conv.reparam_conv.");
-    stage.channels = dimension(dict, block + (folded_ffn ? "mlp.conv.reparam_conv.weight" : "mlp.conv.conv.weight"), 4, 0);
+    const std::string ffn = block + (folded_ffn ? "mlp.conv.reparam_conv.weight" : "mlp.conv.conv.weight");
+    stage.channels = dimension(dict, ffn, 4, 0);
+    stage.ffn_kernel = window(dict, ffn);
     stage.hidden = dimension(dict, block + "mlp.fc1.weight", 4, 0, true);
     stage.position = dict.any_with_prefix(name + "pos_emb.");
+    if (const std::string large = name + "downsample.proj.0."; dict.any_with_prefix(large))
+        stage.downsample_kernel = window(
+            dict, large + (dict.any_with_prefix(large + "reparam_conv.") ? "reparam_conv.weight" : "large_conv.conv.weight"));
     stage.downsample_squeeze_excite = dict.any_with_prefix(name + "downsample.proj.0.se.");
     const auto has = [&](std::string_view start) { return dict.any_with_prefix(block + std::string(start)); };
     parts::any_block(parts::blocks(), [&]<class Block>() {

@@ -51,7 +51,7 @@ class attention_block {
         ar.matrix("token_mixer.proj.weight", w.proj.kernel, {n, n});
         ar.tensor("token_mixer.proj.bias", w.proj.bias, {n});
         if (!quantised_form) describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, n);
-        conv_ffn::describe(ar.in("mlp"), w.ffn, n, c.hidden);
+        conv_ffn::describe(ar.in("mlp"), w.ffn, c);
         if (!quantised_form) describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, n);
     }
     static void reparameterize(weights &) {} // the official code leaves the block as it is
@@ -74,8 +74,7 @@ class attention_block {
     static std::vector<part_cost> costs(const config &c, const extent &in) {
         const double n = static_cast<double>(c.channels), all = static_cast<double>(in.pixels());
         const double tokens = static_cast<double>(in.height * in.width);
-        return {{"token_mixer", all * 4 * n * n + 2 * all * tokens * n},
-                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
+        return {{"token_mixer", all * 4 * n * n + 2 * all * tokens * n}, {"mlp", conv_ffn::multiply_adds(c, in)}};
     }
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)

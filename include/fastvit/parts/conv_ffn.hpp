@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// ConvFFN with its residual: x + layer_scale * fc2(GELU(fc1(BN(depthwise 7 x 7 (x))))) (paper, section 3.4, figure 2c; official
-// `ConvFFN`).
+// ConvFFN with its residual: x + layer_scale * fc2(GELU(fc1(BN(depthwise k x k (x))))), k = 7 in all published networks (paper,
+// section 3.4, figure 2c; official `ConvFFN`).
 #pragma once
 
+#include "fastvit/architecture.hpp"
 #include "fastvit/parts/archive.hpp"
 #include "fastvit/parts/channel_affine.hpp"
 #include "fastvit/reparam/balance.hpp"
@@ -28,17 +29,17 @@ class conv_ffn {
     /// layer scale is left that a matrix can take up, and the ConvFFN is balanced.
     static bool in_quantised_form(archive &ar, const weights &w) { return ar.present("mlp.conv.reparam_conv", w.balanced); }
 
-    static void describe(archive &ar, weights &w, index_type channels, index_type hidden) {
+    static void describe(archive &ar, weights &w, const stage_architecture &c) {
         w.balanced = ar.present("conv.reparam_conv", w.balanced);
-        describe_if(ar.in("conv"), w.balanced, "reparam_conv", w.folded, spatial(channels));
-        if (!w.balanced) parts::describe(ar.in("conv"), w.spatial, spatial(channels));
-        describe_matrix(ar.in("fc1"), w.fc1, fc1(channels, hidden));
-        describe_matrix(ar.in("fc2"), w.fc2, fc2(channels, hidden));
+        describe_if(ar.in("conv"), w.balanced, "reparam_conv", w.folded, spatial(c));
+        if (!w.balanced) parts::describe(ar.in("conv"), w.spatial, spatial(c));
+        describe_matrix(ar.in("fc1"), w.fc1, fc1(c));
+        describe_matrix(ar.in("fc2"), w.fc2, fc2(c));
     }
-    /// Folds the BatchNorm into the 7 x 7, and the block's layer scale, which is then none, into fc2.
+    /// Folds the BatchNorm into the window, and the block's layer scale, which is then none, into fc2.
     static void fold(weights &w, std::optional<tensor<float>> &layer_scale) {
         if (!w.folded) {
-            w.folded = reparam::fold(spatial(w.spatial.kernel.dim(0)), w.spatial).rounded();
+            w.folded = reparam::fold(spatial(w.spatial.kernel), w.spatial).rounded();
             w.spatial = {};
         }
         if (layer_scale) {
@@ -55,9 +56,8 @@ class conv_ffn {
         w.fc1 = std::move(fc1);
         w.balanced = true;
     }
-    static double multiply_adds(index_type channels, index_type hidden, const extent &size) {
-        return parts::multiply_adds(spatial(channels), size) + parts::multiply_adds(fc1(channels, hidden), size) +
-               parts::multiply_adds(fc2(channels, hidden), size);
+    static double multiply_adds(const stage_architecture &c, const extent &size) {
+        return parts::multiply_adds(spatial(c), size) + parts::multiply_adds(fc1(c), size) + parts::multiply_adds(fc2(c), size);
     }
 
     conv_ffn(const kernels::weight_target &target, const weights &w, const std::optional<tensor<float>> &layer_scale) {
@@ -122,7 +122,7 @@ class conv_ffn {
 
   private:
     void pack_spatial(const kernels::weight_target &target, const tensor<float> &kernel, const tensor<float> &bias) {
-        spatial_ = convolution(target, spatial(kernel.dim(0)), kernel, bias);
+        spatial_ = convolution(target, spatial(kernel), kernel, bias);
     }
 
     static void run_affine(const context &c, const channel_affine &f, float *x, index_type stride, index_type pixels,
@@ -155,9 +155,12 @@ class conv_ffn {
         }
     }
 
-    static reparam::conv_shape spatial(index_type channels) { return reparam::depthwise_shape(channels, 7); }
-    static reparam::conv_shape fc1(index_type channels, index_type hidden) { return {.in = channels, .out = hidden}; }
-    static reparam::conv_shape fc2(index_type channels, index_type hidden) { return {.in = hidden, .out = channels}; }
+    static reparam::conv_shape spatial(const stage_architecture &c) { return reparam::depthwise_shape(c.channels, c.ffn_kernel); }
+    static reparam::conv_shape spatial(const tensor<float> &kernel) {
+        return reparam::depthwise_shape(kernel.dim(0), kernel.dim(2));
+    }
+    static reparam::conv_shape fc1(const stage_architecture &c) { return {.in = c.channels, .out = c.hidden}; }
+    static reparam::conv_shape fc2(const stage_architecture &c) { return {.in = c.hidden, .out = c.channels}; }
 
     convolution spatial_;
     std::optional<channel_affine> norm_; ///< where it is not folded, as layer_scale_

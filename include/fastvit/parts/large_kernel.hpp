@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Large-kernel convolution of the patch embedding (official `ReparamLargeKernelConv`): a 7 x 7 and a 3 x 3 branch.
+// Large-kernel convolution of the patch embedding (official `ReparamLargeKernelConv`): a large branch, 7 x 7 in all published
+// networks, and a 3 x 3 branch.
 #pragma once
 
 #include "fastvit/parts/archive.hpp"

@@ -73,9 +73,9 @@ template <class Visitor> void for_each_part(const architecture &net, Visitor &&v
         const stage_architecture &stage = net.stages[s];
         const std::string name = "stages." + std::to_string(s) + ".";
         if (s > 0) {
-            visit.template operator()<patch_embed>(
-                place{name + "downsample"},
-                patch_embed::config{before, stage.channels, stage.downsample_squeeze_excite, net.large_kernel_gelu});
+            visit.template operator()<patch_embed>(place{name + "downsample"},
+                                                   patch_embed::config{before, stage.channels, stage.downsample_squeeze_excite,
+                                                                       net.large_kernel_gelu, stage.downsample_kernel});
             end_module(stage.channels);
         }
         if (stage.position) {

@@ -10,7 +10,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 struct map_pair {
     runtime::map x, other;
 
-    /// Around the maps of every stage: what the 7 x 7 windows of ConvFFN, patch embedding and positional encoding need.
+    /// Around the maps of every stage: what the largest windows of ConvFFN, patch embedding and positional encoding need, 7 x 7.
     static constexpr index_type halo = 3;
 };
 

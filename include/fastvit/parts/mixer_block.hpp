@@ -32,7 +32,7 @@ template <class Mixer> class mixer_block {
     static void describe(archive &ar, weights &w, const config &c) {
         const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn);
         Mixer::describe(ar.in("token_mixer"), w.mixer, c.channels);
-        conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
+        conv_ffn::describe(ar.in("mlp"), w.ffn, c);
         if (!quantised_form) describe_layer_scale(ar, "layer_scale.gamma", w.layer_scale, c.channels);
     }
     static void reparameterize(weights &w) { Mixer::reparameterize(w.mixer); }
@@ -46,8 +46,7 @@ template <class Mixer> class mixer_block {
     }
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &c, const extent &in) {
-        return {{"token_mixer", multiply_adds(Mixer::dims(c.channels), in)},
-                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
+        return {{"token_mixer", multiply_adds(Mixer::dims(c.channels), in)}, {"mlp", conv_ffn::multiply_adds(c, in)}};
     }
 
     mixer_block(const kernels::weight_target &target, const weights &w, const config &)

@@ -19,6 +19,7 @@ class patch_embed {
         index_type in, out;
         bool squeeze_excite; ///< after the large kernel (MCi0 to MCi2)
         bool gelu;           ///< after the large kernel: see architecture::large_kernel_gelu
+        index_type kernel;   ///< side of the large kernel
     };
     struct weights {
         large_kernel::weights spatial;
@@ -47,7 +48,7 @@ class patch_embed {
         : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
           pointwise_(target, w.pointwise, activation::gelu) {}
 
-    /// To two new maps. The one that is read has a halo of 3.
+    /// To two new maps. The one that is read has a halo of kernel / 2.
     void run(const context &c, map_pair &maps) const {
         const map in = maps.x;
         maps.x = c.take_map(output(config_, in.size), map_pair::halo);
@@ -57,7 +58,7 @@ class patch_embed {
 
   private:
     static reparam::conv_shape spatial(const config &c) {
-        return {.in = c.in, .out = c.out, .kernel = 7, .stride = 2, .depthwise = true};
+        return {.in = c.in, .out = c.out, .kernel = c.kernel, .stride = 2, .depthwise = true};
     }
     static reparam::conv_shape pointwise(const config &c) { return {.in = c.out, .out = c.out}; }
     /// Channels inside the squeeze and excite: a quarter.

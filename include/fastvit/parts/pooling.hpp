@@ -100,7 +100,7 @@ class pooling_block {
         const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn);
         describe_if(ar, true, "norm", w.norm, c.channels);
         describe_layer_scale(ar, "layer_scale_1.gamma", w.layer_scale_1, c.channels);
-        conv_ffn::describe(ar.in("mlp"), w.ffn, c.channels, c.hidden);
+        conv_ffn::describe(ar.in("mlp"), w.ffn, c);
         if (!quantised_form) describe_layer_scale(ar, "layer_scale_2.gamma", w.layer_scale_2, c.channels);
         ar.made(pooling::packed_floats(c.channels));
     }
@@ -120,7 +120,7 @@ class pooling_block {
     static extent output(const config &, const extent &in) noexcept { return in; }
     static std::vector<part_cost> costs(const config &c, const extent &in) {
         return {{"token_mixer", multiply_adds(reparam::depthwise_shape(c.channels, pooling::kernel), in)},
-                {"mlp", conv_ffn::multiply_adds(c.channels, c.hidden, in)}};
+                {"mlp", conv_ffn::multiply_adds(c, in)}};
     }
 
     pooling_block(const kernels::weight_target &target, const weights &w, const config &c)

@@ -139,5 +139,6 @@ inline void depthwise(const depthwise_args &d) {
     if (is(7, 1, 1)) return depthwise_of<7, 1, 1>(d); // ConvFFN, RepCPE
     if (is(7, 2, 1)) return depthwise_of<7, 2, 1>(d); // patch embedding
     if (is(7, 2, 2)) return depthwise_of<7, 2, 2>(d);
+    if (is(3, 2, 2)) return depthwise_of<3, 2, 2>(d); // the same without its large kernel, which the paper compares
     depthwise_any(d);
 }
