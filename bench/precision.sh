@@ -5,12 +5,11 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=../tools/dependencies.sh
 . "$root/tools/dependencies.sh"
-programs=$root/build/peers/programs
+# shellcheck source=peers/prepare.sh
+. "$root/bench/peers/prepare.sh"
 {
     sh "$root/tools/build.sh" release fastvit_cli
-    CXX=$(find_compiler) cmake -S "$root/bench/peers" -B "$programs" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG"
-    cmake --build "$programs" --target make_checkpoint
+    build_peers make_checkpoint
 } >&2
 export PYTHONDONTWRITEBYTECODE=1 # the checkout stays clean
-exec python3 "$root/bench/precision.py" --program "$root/build/release/bin/fastvit" --make "$programs/make_checkpoint" "$@"
+exec python3 "$root/bench/precision.py" --program "$root/build/release/bin/fastvit" --make "$peers_build/programs/bin/make_checkpoint" "$@"

@@ -4,41 +4,20 @@
 # what it needs under build/peers/, and Debian packages where they are missing.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-peers=$root/bench/peers
-build=$root/build/peers
 # shellcheck source=../../tools/dependencies.sh
 . "$root/tools/dependencies.sh"
+# shellcheck source=prepare.sh
+. "$root/bench/peers/prepare.sh"
 
-# Debian's modules are for Debian's Python, which need not be the first one.
-find_python() {
-    for python in python3 /usr/bin/python3; do
-        "$python" -c 'import numpy, onnx, PIL' 2>/dev/null && return
-    done
-    return 1
-}
 install_dependencies
-if ! find_python; then
-    install_packages python3-onnx python3-numpy python3-pil
-    find_python
-fi
-have npm || install_packages npm
+require_python 'numpy, onnx, PIL' python3-numpy python3-onnx python3-pil
 targets='make_checkpoint peer_fastvit'
 case " $* " in
 *' --embed'*) targets="$targets fastvit_cli" ;;
 esac
-
-{
-    # Built as the release preset is: what users run.
-    CXX=$(find_compiler) cmake -S "$peers" -B "$build/programs" -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG"
-    # shellcheck disable=SC2086 # a list of words
-    cmake --build "$build/programs" --target $targets
-    if ! cmp -s "$peers/package-lock.json" "$build/installed.json"; then
-        cp "$peers/package.json" "$peers/package-lock.json" "$build/"
-        # The runtime is inside the package; its install script would only fetch the parts for graphics cards.
-        npm --prefix "$build" ci --ignore-scripts --no-audit --no-fund
-        cp "$peers/package-lock.json" "$build/installed.json"
-    fi
-} >&2
+# shellcheck disable=SC2086 # a list of words
+build_peers $targets >&2
+install_onnxruntime >&2
 export PYTHONDONTWRITEBYTECODE=1 # the checkout stays clean
-exec "$python" "$peers/compare.py" --programs "$build/programs/bin" --modules "$build" --data "$build/data" "$@"
+exec "$python" "$root/bench/peers/compare.py" --programs "$peers_build/programs/bin" --modules "$peers_build" \
+    --data "$peers_build/data" "$@"

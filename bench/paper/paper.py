@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Measure what FastViT's paper says about latency, and make a page of it. run.sh prepares what this needs."""
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "peers")]
+
+from measure import EFFORTS, Run  # noqa: E402
+from page import render  # noqa: E402
+from sections import ORDER  # noqa: E402
+
+from compare import cpu_name  # noqa: E402
+
+
+def revision() -> str:
+    git = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return git.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--program", type=Path, required=True, help="bench_paper")
+    parser.add_argument("--peers", type=Path, help="where prepare.sh of bench/peers has put the programs that run others")
+    parser.add_argument("--out", type=Path, required=True, help="a directory for the page and what it is made of")
+    parser.add_argument("--sections", default=",".join(ORDER), help="which, separated by commas")
+    group = parser.add_mutually_exclusive_group()
+    for mode in EFFORTS:
+        if mode != "full":
+            group.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, default="full")
+    options = parser.parse_args()
+    run = Run(options.mode, options.program, options.peers, options.out / "data")
+    names = options.sections.split(",")
+    sections = []
+    for i, name in enumerate(names):
+        run.say(f"[{i + 1}/{len(names)}] {name}")
+        sections.append(importlib.import_module(f"sections.{name}").section(run))
+    about = {
+        "machine": f"{cpu_name()}, {float(run.context['peak_gflops']):.0f} GFLOP/s a core at most",
+        "isa": run.isa,
+        "date": datetime.date.today().isoformat(),
+        "revision": revision(),
+        "mode": run.mode,
+        "repetitions": run.effort.repetitions,
+    }
+    page = options.out / "index.html"
+    page.write_text(render(sections, about))
+    run.say(f"{page}")
+
+
+if __name__ == "__main__":
+    main()

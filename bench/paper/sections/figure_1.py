@@ -1,0 +1,146 @@
+"""The paper's figure 1: accuracy against latency, of FastViT and of others on the same core."""
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compare import OUTPUTS, WARM_UP, Peer
+from measure import HERE, Run
+from page import AGREES, DIFFERS, OPEN, PARTLY, Claim, Section, Table, compared, ms, plot
+
+EXPORT = HERE / "export_torchvision.py"
+RUNNER = HERE.parent / "peers" / "peer_onnxruntime.py"
+FAMILIES = {"fastvit": "FastViT, float32", "fastvit_int8": "FastViT, int8", "efficientnet": "EfficientNet", "convnext": "ConvNeXt",
+            "resnet50": "ResNet-50", "mobilenet": "MobileNetV3", "regnet": "RegNetY"}
+
+
+def family(name: str) -> str:
+    return name.split("/")[0] if "/" in name else next(f for f in FAMILIES if name.startswith(f))
+
+
+def made(target: Path, command: list[object]) -> Path:
+    """A file that a command makes, unless an earlier run has."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def openers(run: Run) -> dict[str, Callable[[], Peer]]:
+    """How each network is opened, in a process that then waits. The files that it needs are made here."""
+    programs, data, size = run.peers / "programs" / "bin", run.peers / "data", run.effort.size
+    result: dict[str, Callable[[], Peer]] = {}
+    for variant in run.effort.variants:
+        stem = data / f"{variant}_{size}"
+        image = f"{stem}.image"
+        checkpoint = made(Path(f"{stem}.safetensors"), [programs / "make_checkpoint", variant, size, f"{stem}.safetensors", image])
+        for precision, kind in (("float32", "fastvit"), ("int8", "fastvit_int8")):
+            command = [str(programs / "peer_fastvit"), str(checkpoint), image, str(size), "1", precision, OUTPUTS[0]]
+            result[f"{kind}/{variant}"] = lambda command=command: Peer(command)
+    for name, about in run.published["others"].items():
+        if name == "source":
+            continue
+        graph, image = data / f"{name}.onnx", data / f"{name}.image"
+        run.say(f"  {name}")
+        made(graph, [sys.executable, EXPORT, name, about["size"], graph, image])
+        command = [sys.executable, str(RUNNER), str(run.peers), str(graph), str(image), "1"]
+        result[name] = lambda command=command: Peer(command)
+    return result
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Milliseconds of all networks: each the smallest of its runs, which take turns in random order, round by round."""
+    peers = {name: start() for name, start in openers(run).items()}
+    try:
+        times: dict[str, list[float]] = {name: [] for name in peers}
+        order = list(peers)
+        for i in range(run.effort.repetitions):
+            run.say(f"  round {i + 1} of {run.effort.repetitions}")
+            random.shuffle(order)
+            for name in order:
+                times[name] += peers[name].ask(f"run {WARM_UP if i == 0 else 1} 3")
+        runtime = next(peer.start["name"] for name, peer in peers.items() if "/" not in name)
+        return {"ms": {name: min(t) for name, t in times.items()},
+                "median_ms": {name: statistics.median(t) for name, t in times.items()}, "runtime": runtime}
+    finally:
+        for peer in peers.values():
+            peer.close()
+
+
+def section(run: Run) -> Section:
+    out = Section("Accuracy against latency")
+    published, others = run.published["fastvit"], {k: v for k, v in run.published["others"].items() if k != "source"}
+    claimed = {k: v for k, v in run.published["times_as_fast"].items() if k != "source"}
+    if not run.effort.peers or not run.peers:
+        out.text = ["Not measured in this run: it needs ONNX Runtime."]
+        out.claims = [Claim(f"MA36 is faster than {others[n]['label']}", f"{t} times", "–", OPEN) for n, t in claimed.items()]
+        return out
+    measured = run.kept("figure_1", lambda: measure(run))
+    times = measured["ms"]
+    points = {}  # name: (label, milliseconds, top-1, size)
+    for name, value in times.items():
+        kind, _, variant = name.partition("/")
+        if variant:
+            points[name] = (f"{variant.upper()}" + (" int8" if kind.endswith("int8") else ""), value, published[variant]["top1"],
+                            run.effort.size)
+        else:
+            points[name] = (others[name]["label"], value, others[name]["top1"], others[name]["size"])
+    out.text = [
+        f"One image on one core. FastViT runs in this library, the others in {measured['runtime']}, exported from torchvision with random "
+        "weights; what a network computes does not change how long it takes. Milliseconds are the smallest of all runs, the networks "
+        "taking turns, so that neighbours on the machine fall on none of them.",
+        f"Accuracies are published ones: FastViT's without distillation ({run.published['fastvit']['source']}), the others' of "
+        f"{run.published['others']['source']}, which are better than those that the paper compares with where torchvision has trained "
+        "longer. int8 is put at the accuracy of float32: what it loses was not measured here.",
+    ]
+    out.blocks = [
+        plot(lambda figure, axes: draw(axes, points), "Published top-1 on ImageNet against milliseconds measured here."),
+        Table(["", "image", "top-1, published", "milliseconds", "on the phone, paper"],
+              [[label, str(size), f"{top1:.1f}", ms(value),
+                f"{published[name.split('/')[1]]['phone_ms']}" if name.startswith("fastvit/") else ""]
+               for name, (label, value, top1, size) in sorted(points.items(), key=lambda p: p[1][1])]),
+    ]
+    ours = times["fastvit/ma36"]
+    for name, paper in claimed.items():
+        here = times[name] / ours
+        out.claims.append(Claim(
+            f"MA36 (83.9) is faster than {others[name]['label']} ({others[name]['top1']:.1f})", f"{paper} times",
+            f"{here:.2f} times, with int8 {times[name] / times['fastvit_int8/ma36']:.2f}", compared(here - 1, paper - 1, 0.02),
+            "two runtimes, and a processor instead of a phone's neural engine"))
+    order = [f"fastvit/{v}" for v in run.effort.variants]
+    same = all(times[a] < times[b] for a, b in zip(order, order[1:]))
+    out.claims.append(Claim("The order of the variants by latency, T8 to MA36", "as named",
+                            "the same" if same else "another", AGREES if same else DIFFERS))
+    ahead = {  # others that an equally accurate or better FastViT is not faster than
+        points[name][0] for name in others
+        if not any(times[f] < times[name] for f in order if published[f.split("/")[1]]["top1"] >= points[name][2])
+    }
+    out.claims.append(Claim(
+        "FastViT has the best trade-off of accuracy and latency", "on the phone and on a GPU",
+        f"a FastViT is at least as accurate as, and faster than, {len(others) - len(ahead)} of {len(others)} others",
+        PARTLY if ahead else AGREES,
+        f"not {', '.join(sorted(ahead))}" if ahead else ""))
+    return out
+
+
+def draw(axes: Any, points: dict[str, tuple[str, float, float, int]]) -> None:
+    for kind, title in FAMILIES.items():
+        members = sorted((p for name, p in points.items() if family(name) == kind), key=lambda p: p[1])
+        if not members:
+            continue
+        ours = kind.startswith("fastvit")
+        axes.plot([p[1] for p in members], [p[2] for p in members], "o-" if ours else "s--", lw=2 if ours else 1, ms=5 if ours else 4,
+                  label=title)
+        for label, value, top1, _ in members:
+            if kind != "fastvit_int8":
+                axes.annotate(label, (value, top1), xytext=(4, -9), textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("milliseconds on one core (logarithmic)")
+    axes.set_ylabel("top-1 on ImageNet, % (published)")
+    axes.legend(fontsize=8)

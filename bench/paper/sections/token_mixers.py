@@ -1,0 +1,95 @@
+"""The paper's figure 2 and section 3.2.1: RepMixer beside other token mixers, from low to high resolutions."""
+from __future__ import annotations
+
+from measure import Result, Run
+from page import AGREES, DIFFERS, Claim, Section, Table, change, compared, less, ms, plot
+
+NAMES = {
+    "rep_mixer": "RepMixer",
+    "rep_mixer_skip": "RepMixer, its skip left",
+    "pooling": "pooling",
+    "pooling_skip": "pooling, its skip left",
+    "conv_mixer": "ConvMixer",
+    "attention_1": "attention in stage 4",
+    "attention_2": "attention in stages 3 and 4",
+    "attention_4": "attention in all stages",
+}
+TARGET = 1.3  # times as fast as pooling at 1024 x 1024
+
+
+def explanation(ours: Result, pooling: Result, skip: Result, size: int) -> str:
+    """Why RepMixer gains what it gains."""
+    times, free = pooling.ms / ours.ms, pooling.ms / (pooling.ms - pooling["token_mixer_ms"])
+    begin = (f"At {size} x {size} RepMixer's network is {times:.2f} times as fast as pooling's, and {skip.ms / ours.ms:.2f} times as "
+             f"pooling's with its skip connection left; the goal was {TARGET}.")
+    if times >= TARGET:
+        return begin
+    return begin + (
+        f" Why not more on this processor: pooling itself takes {ms(pooling['token_mixer_ms'])} of {ms(pooling.ms)} ms, so that a mixer "
+        f"that took no time at all would make the network {free:.2f} times as fast; ConvFFN takes "
+        f"{100 * pooling['mlp_ms'] / pooling.ms:.0f}% of the time, for multiply-adds and not for memory. And what the paper removes from "
+        "RepMixer this library removes from pooling too: folded, its norm, layer scale, difference and skip connection are a depthwise "
+        f"3 x 3, as RepMixer is. The mixers alone take {ms(ours['token_mixer_ms'])} ms (RepMixer), {ms(pooling['token_mixer_ms'])} "
+        f"(pooling) and {ms(skip['token_mixer_ms'])} (pooling with its skip connection)."
+    )
+
+
+def section(run: Run) -> Section:
+    effort = run.effort
+    at = {  # by size and mixer
+        size: {name.split("/")[1]: r for name, r in run.benchmarks(f"mixers_{size}", f"^mixers/.*/size:{size}$").items()}
+        for size in effort.sizes
+    }
+    largest = max(effort.sizes)
+    out = Section("Token mixers")
+    out.text = [
+        "One network, S12 (1.8 GMAC at 256 x 256), with another token mixer in its stages; all else is the same, and folded. “Its skip "
+        "left”: norm, layer scale and skip connection of the mixer are run as they are. ConvMixer is x + BN(GELU(depthwise 3 x 3)), of "
+        "which nothing folds. Attention in stage 4 is SA12.",
+        f"Left out, and marked with a dash: networks of more than {effort.most_gmac:g} GMAC, which attention in all stages is at high "
+        "resolutions.",
+        explanation(at[largest]["rep_mixer"], at[largest]["pooling"], at[largest]["pooling_skip"], largest),
+    ]
+
+    def cell(size: int, mixer: str, value: object) -> str:
+        return value(at[size][mixer]) if mixer in at[size] else "–"  # type: ignore[operator]
+
+    header = ["", *(f"{size}" for size in effort.sizes)]
+    out.blocks = [
+        plot(lambda figure, axes: draw(axes, at), "Milliseconds by resolution, relative to RepMixer's network."),
+        Table(header, [[name, *(cell(s, m, lambda r: ms(r.ms)) for s in effort.sizes)] for m, name in NAMES.items()],
+              "The network, milliseconds"),
+        Table(header, [[name, *(cell(s, m, lambda r: ms(r["token_mixer_ms"])) for s in effort.sizes)] for m, name in NAMES.items()],
+              "Its token mixers alone, milliseconds"),
+        Table(header, [[name, *(cell(s, m, lambda r: f"{r['activation_mb'] + r['weight_mb']:.0f}") for s in effort.sizes)]
+                       for m, name in NAMES.items()],
+              "Counted memory traffic, MB: what the graph's operators read and write, each by itself"),
+    ]
+    paper = run.published["token_mixers"]["less_latency"]
+    for size in (size for size in effort.sizes if str(size) in paper):
+        ours, figure = at[size]["rep_mixer"], paper[str(size)]
+        for baseline, how in (("pooling", "both folded"), ("pooling_skip", "pooling as it is, with its skip connection")):
+            theirs = at[size][baseline]
+            gain = less(ours.ms, theirs.ms)
+            out.claims.append(Claim(
+                f"RepMixer's network has less latency than pooling's, {size} x {size} ({how})",
+                change(-figure), change(-gain), compared(gain, figure, 100 * max(ours.spread, theirs.spread)),
+                "nearly all of the time is ConvFFN's" if gain < figure / 2 else "",
+            ))
+    slower = {m: at[largest][m].ms / at[largest]["rep_mixer"].ms for m in ("attention_1", "attention_2") if m in at[largest]}
+    for mixer, times in slower.items():
+        out.claims.append(Claim(f"Self-attention is inefficient at high resolutions: {NAMES[mixer]}, {largest} x {largest}",
+                                "slower", f"{times:.2f} times RepMixer's time", AGREES if times > 1 else DIFFERS))
+    return out
+
+
+def draw(axes: object, at: dict[int, dict[str, Result]]) -> None:
+    for mixer, name in NAMES.items():
+        sizes = [size for size in at if mixer in at[size]]
+        axes.plot(sizes, [at[s][mixer].ms / at[s]["rep_mixer"].ms for s in sizes], "o-", label=name)
+    axes.set_yscale("log", base=2)
+    axes.set_xticks(list(at))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("side of the image, pixels")
+    axes.set_ylabel("times RepMixer's time")
+    axes.legend(fontsize=8)
