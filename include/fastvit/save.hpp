@@ -14,6 +14,7 @@
 //                                           instead of mlp.conv.conv.* and mlp.conv.bn.*
 //     token_mixer.qkv.bias                  from attention's BatchNorm; instead of norm.*, unless that is a LayerNorm
 //     no layer scale                        except pooling's layer_scale_1, which no matrix takes up, and nor does its norm
+//     token_mixer.conv, .bn                 of ConvMixer as they are: an activation stands between them
 //
 // and otherwise the official folded form. The presence of mlp.conv.reparam_conv tells the form of a block; within either, a
 // matrix may be quantised or not. Opened with precision::int8, the file gives the bits of the checkpoint that it was made of;
