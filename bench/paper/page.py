@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ class Section:
     claims: list[Claim] = field(default_factory=list)
 
 
-def plot(draw: Any, caption: str = "") -> Plot:
-    """What draw(figure, axes) draws."""
+def plot(draw: Callable[[Any], None], caption: str = "") -> Plot:
+    """What draw(axes) draws."""
     figure, axes = plt.subplots()
-    draw(figure, axes)
+    draw(axes)
     figure.tight_layout()
     image = io.StringIO()
     figure.savefig(image, format="svg", metadata={"Date": None})  # the same drawing, the same bytes

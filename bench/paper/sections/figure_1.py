@@ -99,7 +99,7 @@ def section(run: Run) -> Section:
         "longer. int8 is put at the accuracy of float32: what it loses was not measured here.",
     ]
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, points), "Published top-1 on ImageNet against milliseconds measured here."),
+        plot(lambda axes: draw(axes, points), "Published top-1 on ImageNet against milliseconds measured here."),
         Table(["", "image", "top-1, published", "milliseconds", "on the phone, paper"],
               [[label, str(size), f"{top1:.1f}", ms(value),
                 f"{published[name.split('/')[1]]['phone_ms']}" if name.startswith("fastvit/") else ""]

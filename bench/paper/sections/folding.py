@@ -1,6 +1,9 @@
 """Structural reparameterisation (paper, sections 3.2 and 3.3): the networks as they were trained, and folded."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from measure import Result, Run
 from page import AGREES, DIFFERS, PARTLY, Claim, Section, Table, change, less, ms, plot
 
@@ -32,11 +35,11 @@ def section(run: Run) -> Section:
     ]
     header = ["", *FORMS.values()]
 
-    def table(caption: str, text: object) -> Table:
-        return Table(header, [[v.upper(), *(text(at[v][f]) for f in FORMS)] for v in variants], caption)  # type: ignore[operator]
+    def table(caption: str, text: Callable[[Result], str]) -> Table:
+        return Table(header, [[v.upper(), *(text(at[v][f]) for f in FORMS)] for v in variants], caption)
 
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, at), "How much longer than the folded network each form takes."),
+        plot(lambda axes: draw(axes, at), "How much longer than the folded network each form takes."),
         table("Milliseconds", lambda r: ms(r.ms)),
         table("Counted memory traffic, MB", lambda r: f"{r['activation_mb'] + r['weight_mb']:.0f}"),
         table("Parameters, millions", lambda r: f"{r['parameters'] / 1e6:.2f}"),
@@ -68,7 +71,7 @@ def traffic(r: Result) -> float:
     return r["activation_mb"] + r["weight_mb"]
 
 
-def draw(axes: object, at: dict[str, dict[str, Result]]) -> None:
+def draw(axes: Any, at: dict[str, dict[str, Result]]) -> None:
     shown = [form for form in FORMS if form != "folded"]
     width = 0.8 / len(shown)
     for i, form in enumerate(shown):

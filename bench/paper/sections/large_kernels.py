@@ -31,7 +31,7 @@ def section(run: Run) -> Section:
         "paper's V1 to V5. V4 is S12, V5 is SA12. Which of them is how accurate needs networks trained on ImageNet.",
     ]
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, here), f"Milliseconds and parameters, {size} x {size}."),
+        plot(lambda axes: draw(axes, here), f"Milliseconds and parameters, {size} x {size}."),
         Table(["", "mixers", "kernels", "parameters, millions", *(f"milliseconds, {s}" for s in sizes)],
               [[v.upper(), *NAMES[v], f"{here[v]['parameters'] / 1e6:.1f}", *(ms(at[s][v].ms) if v in at[s] else "–" for s in sizes)]
                for v in NAMES]),

@@ -1,6 +1,9 @@
 """The paper's figure 2 and section 3.2.1: RepMixer beside other token mixers, from low to high resolutions."""
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from measure import Result, Run
 from page import AGREES, DIFFERS, Claim, Section, Table, change, compared, less, ms, plot
 
@@ -41,6 +44,7 @@ def section(run: Run) -> Section:
         for size in effort.sizes
     }
     largest = max(effort.sizes)
+    paper = run.published["token_mixers"]["less_latency"]
     out = Section("Token mixers")
     out.text = [
         "One network, S12 (1.8 GMAC at 256 x 256), with another token mixer in its stages; all else is the same, and folded. “Its skip "
@@ -51,12 +55,13 @@ def section(run: Run) -> Section:
         explanation(at[largest]["rep_mixer"], at[largest]["pooling"], at[largest]["pooling_skip"], largest),
     ]
 
-    def cell(size: int, mixer: str, value: object) -> str:
-        return value(at[size][mixer]) if mixer in at[size] else "–"  # type: ignore[operator]
+    def cell(size: int, mixer: str, text: Callable[[Result], str]) -> str:
+        return text(at[size][mixer]) if mixer in at[size] else "–"
 
     header = ["", *(f"{size}" for size in effort.sizes)]
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, at), "Milliseconds by resolution, relative to RepMixer's network."),
+        plot(lambda axes: draw_networks(axes, at, paper), "The network's time by resolution, relative to RepMixer's."),
+        plot(lambda axes: draw_mixers(axes, at), "The token mixers alone."),
         Table(header, [[name, *(cell(s, m, lambda r: ms(r.ms)) for s in effort.sizes)] for m, name in NAMES.items()],
               "The network, milliseconds"),
         Table(header, [[name, *(cell(s, m, lambda r: ms(r["token_mixer_ms"])) for s in effort.sizes)] for m, name in NAMES.items()],
@@ -65,7 +70,6 @@ def section(run: Run) -> Section:
                        for m, name in NAMES.items()],
               "Counted memory traffic, MB: what the graph's operators read and write, each by itself"),
     ]
-    paper = run.published["token_mixers"]["less_latency"]
     for size in (size for size in effort.sizes if str(size) in paper):
         ours, figure = at[size]["rep_mixer"], paper[str(size)]
         for baseline, how in (("pooling", "both folded"), ("pooling_skip", "pooling as it is, with its skip connection")):
@@ -83,13 +87,28 @@ def section(run: Run) -> Section:
     return out
 
 
-def draw(axes: object, at: dict[int, dict[str, Result]]) -> None:
+def draw(axes: Any, at: dict[int, dict[str, Result]], value: Callable[[dict[str, Result], str], float]) -> None:
     for mixer, name in NAMES.items():
         sizes = [size for size in at if mixer in at[size]]
-        axes.plot(sizes, [at[s][mixer].ms / at[s]["rep_mixer"].ms for s in sizes], "o-", label=name)
-    axes.set_yscale("log", base=2)
-    axes.set_xticks(list(at))
-    axes.yaxis.set_major_formatter("{x:g}")
+        axes.plot(sizes, [value(at[size], mixer) for size in sizes], "o-", ms=4, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(list(at), [str(size) for size in at])
+    axes.minorticks_off()
     axes.set_xlabel("side of the image, pixels")
+
+
+def draw_networks(axes: Any, at: dict[int, dict[str, Result]], paper: dict[str, float]) -> None:
+    draw(axes, at, lambda results, mixer: results[mixer].ms / results["rep_mixer"].ms)
+    axes.plot([int(size) for size in paper], [1 / (1 - percent / 100) for percent in paper.values()], "kx",
+              label="pooling, paper (phone)")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("times RepMixer's time")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def draw_mixers(axes: Any, at: dict[int, dict[str, Result]]) -> None:
+    draw(axes, at, lambda results, mixer: results[mixer]["token_mixer_ms"])
+    axes.set_yscale("log")
+    axes.set_ylabel("milliseconds")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
