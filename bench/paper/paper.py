@@ -42,8 +42,9 @@ def main() -> None:
         run.say(f"[{i + 1}/{len(names)}] {name}")
         sections.append(importlib.import_module(f"sections.{name}").section(run))
     about = {
-        "machine": f"{cpu_name()}, {float(run.context['peak_gflops']):.0f} GFLOP/s a core at most",
-        "isa": run.isa,
+        "machine": cpu_name(),
+        # Known once a benchmark has run.
+        "speed": f", {float(run.context['peak_gflops']):.0f} GFLOP/s a core at most, {run.isa}" if run.context else "",
         "date": datetime.date.today().isoformat(),
         "revision": revision(),
         "mode": run.mode,

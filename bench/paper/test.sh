@@ -1,5 +1,6 @@
 #!/bin/sh
-# test.sh BENCH_PAPER OUT: makes the page of the smallest networks, to see that all of it is made, not how fast they are. 77: not here.
+# test.sh BENCH_PAPER OUT: makes the page of the smallest networks, to see that all of it is made, not how fast they are, and tests the
+# corruptions. 77: not here.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=../peers/prepare.sh
@@ -7,9 +8,10 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 find_python 'numpy, jinja2, matplotlib' || { echo "needs python3-matplotlib and python3-jinja2"; exit 77; }
 rm -rf "$2"
 export PYTHONDONTWRITEBYTECODE=1 # the checkout stays clean
+"$python" "$root/bench/paper/corruptions_test.py" || [ $? -eq 77 ]
 make_page() { "$python" "$root/bench/paper/paper.py" --tiny --program "$1" --out "$2"; }
 make_page "$1" "$2"
-for text in '<svg' 'Token mixers' 'ConvMixer' 'Train-time against folded' 'does not agree\|agrees\|partly'; do
+for text in '<svg' 'Token mixers' 'ConvMixer' 'Train-time against folded' 'Accuracy' 'Robustness' 'does not agree\|agrees\|partly'; do
     grep -q "$text" "$2/index.html" || { echo "the page lacks: $text"; exit 1; }
 done
 # A second run measures nothing: without the program it makes the same page.

@@ -1,0 +1,45 @@
+"""Pictures of a kind that the drawn data set has none of: shapes of other sizes, other colours."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+
+def _resized(picture: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.BICUBIC))
+
+
+def smaller(pictures: np.ndarray) -> np.ndarray:
+    """Three fifths of the size; the background goes on as in a mirror."""
+    side = pictures.shape[1]
+    small = round(0.6 * side)
+    before = (side - small) // 2
+    pad = ((before, side - small - before),) * 2 + ((0, 0),)
+    return np.stack([np.pad(_resized(p, small), pad, mode="symmetric") for p in pictures])
+
+
+def larger(pictures: np.ndarray) -> np.ndarray:
+    """The middle four fifths: shapes reach beyond the picture."""
+    side = pictures.shape[1]
+    first = side // 10
+    return np.stack([_resized(np.ascontiguousarray(p[first : side - first, first : side - first]), side) for p in pictures])
+
+
+def grey(pictures: np.ndarray) -> np.ndarray:
+    """Luminance alone."""
+    luminance = np.rint(pictures @ (0.299, 0.587, 0.114)).astype(np.uint8)
+    return np.repeat(luminance[..., None], 3, axis=-1)
+
+
+def outlines(pictures: np.ndarray) -> np.ndarray:
+    """Differences of neighbours on black: neither colours nor surfaces."""
+    x = pictures.astype(np.float64)
+    edges = np.abs(np.diff(x, axis=1, append=x[:, -1:])) + np.abs(np.diff(x, axis=2, append=x[:, :, -1:]))
+    return np.clip(edges, 0, 255).astype(np.uint8)
+
+
+KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "smaller shapes": smaller, "larger shapes": larger, "grey": grey, "outlines on black": outlines,
+}

@@ -1,0 +1,75 @@
+"""What the design choices are worth in accuracy: small networks trained on the project's drawn pictures."""
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from typing import Any
+
+from measure import Run
+from page import AGREES, DIFFERS, OPEN, PARTLY, Claim, Section, Table, plot
+
+# A choice, what it is compared with, and what the paper says of it.
+CLAIMS = (
+    ("rep_mixer", "pooling", "RepMixer is at least as accurate as pooling", "78.5 and 77.4% (S12, ImageNet)"),
+    ("attention", "rep_mixer", "Self-attention in the last stage improves accuracy", "80.9 and 79.8% (SA12 and S12, ImageNet)"),
+    ("rep_mixer", "no_branches", "Train-time branches improve accuracy", "yes"),
+    ("rep_mixer", "small_windows", "Large kernels improve accuracy", "yes"),
+)
+
+
+def has_torch() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torch", "scipy", "PIL"))
+
+
+def percent(values: list[float]) -> str:
+    """Mean, and the spread of the seeds."""
+    spread = f" ± {100 * (max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
+
+
+def verdict(gain: float, noise: float) -> str:
+    return AGREES if gain > noise else PARTLY if gain > -noise else DIFFERS
+
+
+def section(run: Run) -> Section:
+    out = Section("Accuracy of the same choices")
+    if not has_torch():
+        out.claims = [Claim(text, paper, "", OPEN, "needs PyTorch, SciPy and Pillow") for _, _, text, paper in CLAIMS]
+        return out
+    from networks import CHOICES
+    from training import BUDGETS, train_all
+
+    budget = BUDGETS[run.mode]
+    results = train_all(run, list(CHOICES))
+    accuracies = {name: [r["accuracy"] for r in rs] for name, rs in results.items()}
+    out.text = [
+        f"The bundled model's architecture with one choice changed, trained on {budget.pictures:,} drawn pictures of {budget.side} x "
+        f"{budget.side} for {budget.epochs} epochs, all by one recipe, {budget.seeds} seed{'s' if budget.seeds > 1 else ''} each, and tried "
+        f"on {budget.held_out:,} held-out pictures; in percent, ± half of what the seeds differ by. This is a toy: 16 shapes and minutes "
+        "of training. A trend that it shows need not be ImageNet's, nor the reverse.",
+    ]
+    out.blocks = [
+        plot(lambda figure, axes: draw(axes, results), "Training loss by epoch, the mean of the seeds."),
+        Table(["network", "accuracy, %", "parameters", "training loss at the end"],
+              [[CHOICES[name][1], percent(accuracies[name]), f"{rs[0]['parameters']:,}",
+                f"{statistics.mean(r['log'][-1]['loss'] for r in rs):.3f}"] for name, rs in results.items()]),
+    ]
+    for choice, other, text, paper in CLAIMS:
+        a, b = accuracies[choice], accuracies[other]
+        gain = statistics.mean(a) - statistics.mean(b)
+        noise = max(max(values) - min(values) for values in (a, b)) / 2
+        enough = len(a) > 1
+        out.claims.append(Claim(text, paper, f"{percent(a)} and {percent(b)}%", verdict(gain, noise) if enough else OPEN,
+                                "" if enough else "one seed says nothing: the full run has three"))
+    return out
+
+
+def draw(axes: Any, results: dict[str, list[dict[str, Any]]]) -> None:
+    from networks import CHOICES
+
+    for name, runs in results.items():
+        epochs = [entry["epoch"] for entry in runs[0]["log"]]
+        axes.plot(epochs, [statistics.mean(r["log"][e - 1]["loss"] for r in runs) for e in epochs], "o-", label=CHOICES[name][1])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.legend(fontsize=8)

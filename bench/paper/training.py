@@ -1,0 +1,108 @@
+"""Short trainings on the drawn pictures, all by one recipe, kept so that a run that was stopped goes on where it was."""
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from measure import Run
+from networks import NETWORKS, multiply_adds  # which also makes tools/shapes importable
+
+from train import accuracy, augment, cached_pictures, learning_rate, optimizer_for, predict, reduced, to_input
+
+BATCH, PEAK = 64, 3e-3  # the bundled model's recipe, but for its length
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Budget:
+    pictures: int
+    epochs: int
+    side: int
+    seeds: int
+    held_out: int
+
+
+BUDGETS = {"full": Budget(6000, 8, 48, 3, 2000), "quick": Budget(2048, 4, 48, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
+
+
+def pictures_of(budget: Budget, cache: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By split: uint8 pictures at the budget's size, and labels."""
+    found = {}
+    for split, count in (("train", budget.pictures), ("test", budget.held_out)):
+        pictures, labels = cached_pictures(split, count, cache)
+        found[split] = reduced(pictures, budget.side), labels
+    return found
+
+
+def weights_file(folder: Path, name: str, seed: int) -> Path:
+    return folder / f"trained_{name}_{seed}.pt"
+
+
+def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> dict[str, Any]:
+    """Trains one network in one thread; its weights stay in `folder`. Everything follows from the seed."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    data = pictures_of(budget, cache)
+    pictures, labels = data["train"]
+    net = NETWORKS[name][0]()
+    optimizer = optimizer_for(net, PEAK)
+    steps, log, started = budget.pictures // BATCH, [], time.time()
+    for epoch in range(budget.epochs):
+        rng = np.random.default_rng([seed, epoch])
+        order, total = rng.permutation(budget.pictures), 0.0
+        net.train()
+        for step in range(steps):
+            chosen = order[step * BATCH : (step + 1) * BATCH]
+            logits, target = net(to_input(augment(pictures[chosen], rng))), torch.from_numpy(labels[chosen])
+            loss = F.cross_entropy(logits, target, label_smoothing=0.05)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate((epoch + step / steps) / budget.epochs, PEAK)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+            optimizer.step()
+            total += loss.item()
+        log.append({"epoch": epoch + 1, "loss": round(total / steps, 4)})
+    right = accuracy(predict(net, data["test"][0]), data["test"][1])
+    torch.save(net.state_dict(), weights_file(folder, name, seed))
+    return {"name": name, "seed": seed, "accuracy": right, "log": log, "seconds": round(time.time() - started),
+            "parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": multiply_adds(net, budget.side)}
+
+
+def _kept(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
+    name, seed, budget, folder, cache = job
+    path = folder / f"trained_{name}_{seed}.json"
+    if not (path.exists() and weights_file(folder, name, seed).exists()):
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(trained(*job)))
+        part.rename(path)
+    return json.loads(path.read_text())
+
+
+def train_all(run: Run, names: list[str], seeds: int | None = None) -> dict[str, list[dict[str, Any]]]:
+    """What trained() says of each network and seed, of as many seeds as the budget has if none are given."""
+    budget, cache = BUDGETS[run.mode], run.data / "pictures"
+    for split, count in (("train", budget.pictures), ("test", budget.held_out)):
+        cached_pictures(split, count, cache)
+    jobs = [(name, seed, budget, run.data, cache) for seed in range(1, (seeds or budget.seeds) + 1) for name in names]
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for i, result in enumerate(pool.imap(_kept, jobs)):
+            run.say(f"  training {i + 1} of {len(jobs)}: {result['name']}, seed {result['seed']}: {100 * result['accuracy']:.1f}%")
+            results[result["name"]].append(result)
+    return results
+
+
+def load(run: Run, name: str, seed: int) -> torch.nn.Module:
+    net = NETWORKS[name][0]()
+    net.load_state_dict(torch.load(weights_file(run.data, name, seed)))
+    return net.eval()
