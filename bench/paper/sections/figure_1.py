@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,11 +22,13 @@ def family(name: str) -> str:
     return name.split("/")[0] if "/" in name else next(f for f in FAMILIES if name.startswith(f))
 
 
-def made(target: Path, command: list[object]) -> Path:
-    """A file that a command makes, unless an earlier run has."""
+def made(target: Path, command: Callable[[Path], list[object]]) -> Path:
+    """A file that command(file) makes, unless an earlier run has."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        part = target.with_suffix(".part")
+        subprocess.run([str(word) for word in command(part)], check=True, stdout=subprocess.DEVNULL)
+        part.rename(target)
     return target
 
 
@@ -38,7 +39,8 @@ def openers(run: Run) -> dict[str, Callable[[], Peer]]:
     for variant in run.effort.variants:
         stem = data / f"{variant}_{size}"
         image = f"{stem}.image"
-        checkpoint = made(Path(f"{stem}.safetensors"), [programs / "make_checkpoint", variant, size, f"{stem}.safetensors", image])
+        checkpoint = made(Path(f"{stem}.safetensors"),
+                          lambda file: [programs / "make_checkpoint", variant, size, file, image])
         for precision, kind in (("float32", "fastvit"), ("int8", "fastvit_int8")):
             command = [str(programs / "peer_fastvit"), str(checkpoint), image, str(size), "1", precision, OUTPUTS[0]]
             result[f"{kind}/{variant}"] = lambda command=command: Peer(command)
@@ -47,7 +49,7 @@ def openers(run: Run) -> dict[str, Callable[[], Peer]]:
             continue
         graph, image = data / f"{name}.onnx", data / f"{name}.image"
         run.say(f"  {name}")
-        made(graph, [sys.executable, EXPORT, name, about["size"], graph, image])
+        made(graph, lambda file: [sys.executable, EXPORT, name, about["size"], file, image])
         command = [sys.executable, str(RUNNER), str(run.peers), str(graph), str(image), "1"]
         result[name] = lambda command=command: Peer(command)
     return result
@@ -65,8 +67,7 @@ def measure(run: Run) -> dict[str, Any]:
             for name in order:
                 times[name] += peers[name].ask(f"run {WARM_UP if i == 0 else 1} 3")
         runtime = next(peer.start["name"] for name, peer in peers.items() if "/" not in name)
-        return {"ms": {name: min(t) for name, t in times.items()},
-                "median_ms": {name: statistics.median(t) for name, t in times.items()}, "runtime": runtime}
+        return {"ms": {name: min(t) for name, t in times.items()}, "runtime": runtime}
     finally:
         for peer in peers.values():
             peer.close()
@@ -93,7 +94,7 @@ def section(run: Run) -> Section:
     out.text = [
         f"One image on one core. FastViT runs in this library, the others in {measured['runtime']}, exported from torchvision with random "
         "weights; what a network computes does not change how long it takes. Milliseconds are the smallest of all runs, the networks "
-        "taking turns, so that neighbours on the machine fall on none of them.",
+        "taking turns, so that what else the machine does falls on none in particular.",
         f"Accuracies are published ones: FastViT's without distillation ({run.published['fastvit']['source']}), the others' of "
         f"{run.published['others']['source']}, which are better than those that the paper compares with where torchvision has trained "
         "longer. int8 is put at the accuracy of float32: what it loses was not measured here.",
@@ -138,7 +139,8 @@ def draw(axes: Any, points: dict[str, tuple[str, float, float, int]]) -> None:
                   label=title)
         for label, value, top1, _ in members:
             if kind != "fastvit_int8":
-                axes.annotate(label, (value, top1), xytext=(4, -9), textcoords="offset points", fontsize=7)
+                axes.annotate(label, (value, top1), xytext=(-4, 6) if ours else (4, -9), textcoords="offset points", fontsize=7,
+                              ha="right" if ours else "left")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("milliseconds on one core (logarithmic)")
