@@ -54,8 +54,8 @@ def section(run: Run) -> Section:
 def draw(axes: Any, here: dict[str, Result]) -> None:
     for v, (mixers, kernels) in NAMES.items():
         x, y = here[v]["parameters"] / 1e6, here[v].ms
-        axes.plot(x, y, "o")
-        axes.annotate(f"{v.upper()}: {mixers}, {kernels}", (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    axes.margins(x=0.35, y=0.15)
+        axes.plot(x, y, "o", label=f"{v.upper()}: {mixers}, {kernels}")
+        axes.annotate(v.upper(), (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.set_xlabel("parameters, millions")
     axes.set_ylabel("milliseconds")
+    axes.legend(fontsize=8)
