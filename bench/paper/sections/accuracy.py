@@ -49,7 +49,7 @@ def section(run: Run) -> Section:
         "of training. A trend that it shows need not be ImageNet's, nor the reverse.",
     ]
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, results), "Training loss by epoch, the mean of the seeds."),
+        plot(lambda axes: draw(axes, results), "Training loss by epoch, the mean of the seeds."),
         Table(["network", "accuracy, %", "parameters", "training loss at the end"],
               [[CHOICES[name][1], percent(accuracies[name]), f"{rs[0]['parameters']:,}",
                 f"{statistics.mean(r['log'][-1]['loss'] for r in rs):.3f}"] for name, rs in results.items()]),

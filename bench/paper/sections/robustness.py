@@ -75,7 +75,7 @@ def section(run: Run) -> Section:
     ]
     by_group = [[group, *(f"{100 * mean(n, [c.__name__ for c in members]):.1f}" for n in NETWORKS)] for group, members in GROUPS.items()]
     out.blocks = [
-        plot(lambda figure, axes: draw(axes, label, mean, every, errors), "Mean error of the 15 corruptions by severity; 0: clean."),
+        plot(lambda axes: draw(axes, label, mean, every, errors), "Mean error of the 15 corruptions by severity; 0: clean."),
         Table(["", *label.values()],
               [["clean", *(f"{100 * errors['other'][n]['none']:.1f}" for n in NETWORKS)], *by_group,
                ["mean of all", *(f"{100 * mean(n, every):.1f}" for n in NETWORKS)],
