@@ -22,6 +22,9 @@ The shapes' outlines are drawn at four times the size and averaged down. All ran
 order from one PCG64 stream keyed by (data set seed, split, index); only the noise depends on the size, and it is drawn last:
 the same index at another size is the same scene.
 
+The mask says of each pixel what it shows: 0 the background, 1 + class the shape, where it covers half of the pixel and nothing
+occludes it. Shadow, clutter and occluder are background.
+
 Splits: `train` (any number), `test` (the first 2,000 are the held-out pictures), `demo` (pictures for people to look at).
 
     dataset.py --split test --count 12 --out DIR          PNG files named INDEX_LABEL.png
@@ -114,6 +117,7 @@ SHAPES: dict[str, Callable[[], Outline]] = {
     "triangle": lambda: [(True, _regular(3))],
 }
 LABELS = list(SHAPES)
+MASK_CLASSES = ["background", *LABELS]
 
 
 def _draw_mask(polygons: Outline, size: int) -> np.ndarray:
@@ -227,8 +231,8 @@ def _occluder(rng: np.random.Generator, shape: np.ndarray, size: int) -> np.ndar
     return None
 
 
-def draw(split: str, index: int, size: int = SIZE) -> tuple[np.ndarray, int]:
-    """Picture `index` of a split: (uint8 RGB [size, size, 3], class)."""
+def draw_with_mask(split: str, index: int, size: int = SIZE) -> tuple[np.ndarray, int, np.ndarray]:
+    """Picture `index` of a split: (uint8 RGB [size, size, 3], class, uint8 mask [size, size])."""
     label = index % len(LABELS)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([DATASET_SEED, SPLITS[split], index])))
 
@@ -258,18 +262,26 @@ def draw(split: str, index: int, size: int = SIZE) -> tuple[np.ndarray, int]:
     if min(np.sqrt(np.mean((second - b) ** 2)) for b in back) < 0.33:
         second = paint
     picture = _mix(picture, _mix(paint, second, blend), shape)
+    visible = shape
 
     if rng.random() < 0.4:
         cover = _occluder(rng, shape, size)
         if cover is not None:
             picture = _mix(picture, _colour_apart(rng, [paint], 0.2), cover)
+            visible = shape * (1 - cover)
 
     picture = np.clip(picture, 0, 1) ** rng.uniform(0.75, 1.35)
     sigma, noise, contrast = rng.uniform(0, 0.009) * size, rng.uniform(0, 0.045), rng.uniform(0.75, 1.1)
     image = Image.fromarray((picture * 255 + 0.5).astype(np.uint8)).filter(ImageFilter.GaussianBlur(sigma))
     values = (np.asarray(image, dtype=np.float32) / 255 - 0.5) * contrast + 0.5
     values += noise * rng.standard_normal((size, size, 3), dtype=np.float32)
-    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8), label
+    mask = np.where(visible >= 0.5, 1 + label, 0).astype(np.uint8)
+    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8), label, mask
+
+
+def draw(split: str, index: int, size: int = SIZE) -> tuple[np.ndarray, int]:
+    """Picture `index` of a split: (uint8 RGB [size, size, 3], class)."""
+    return draw_with_mask(split, index, size)[:2]
 
 
 def draw_many(split: str, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -279,6 +291,12 @@ def draw_many(split: str, first: int, count: int) -> tuple[np.ndarray, np.ndarra
     for i in range(count):
         pictures[i], labels[i] = draw(split, first + i)
     return pictures, labels
+
+
+def draw_many_masks(split: str, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures first .. first + count - 1 with their masks: (uint8 [count, 96, 96, 3], uint8 [count, 96, 96])."""
+    drawn = [draw_with_mask(split, first + i) for i in range(count)]
+    return np.stack([picture for picture, _, _ in drawn]), np.stack([mask for _, _, mask in drawn])
 
 
 def contact_sheet(split: str, first: int, count: int, size: int) -> Image.Image:
