@@ -6,7 +6,7 @@
 #include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 
-#include "image_file.hpp"
+#include "support/held_out_pictures.hpp"
 #include "support/io_test_files.hpp"
 
 #include <gtest/gtest.h>
@@ -14,10 +14,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -26,37 +24,22 @@ namespace {
 using namespace fastvit;
 using fastvit::index_type;
 
-// The pictures as the network takes them, what was drawn, and PyTorch's logits. tools/shapes/make_test_data.py makes the file.
+// The pictures as the network takes them, what was drawn, and PyTorch's logits.
 struct held_out_pictures {
     tensor<float> images, logits;
-    std::vector<index_type> labels;
+    std::vector<std::int64_t> labels;
 
     index_type count() const { return images.dim(0); }
 };
 
-std::vector<std::int64_t> integers(const checkpoint &file, std::string_view name) {
-    const io::stored_tensor *const stored = file.find(name);
-    if (!stored) throw error(error_kind::missing_tensor, {.problem = "missing", .tensor = std::string(name)});
-    std::vector<std::int64_t> values(stored->bytes.size() / sizeof(std::int64_t));
-    std::memcpy(values.data(), stored->bytes.data(), stored->bytes.size());
-    return values;
-}
-
 const held_out_pictures &held_out() {
     static const held_out_pictures pictures = [] {
-        const auto file = checkpoint::open(std::filesystem::path(FASTVIT_TEST_DATA) / "shapes_heldout.safetensors");
-        const std::vector<std::int64_t> offsets = integers(file, "png_offsets"), labels = integers(file, "labels");
-        const auto png = file.find("png_bytes")->bytes;
-        held_out_pictures all;
-        all.labels.assign(labels.begin(), labels.end());
-        all.logits = io::read_float(*file.find("logits_torch"));
+        const fastvit_test::held_out_pictures file;
+        held_out_pictures all{.images = {}, .logits = file.logits(), .labels = file.labels()};
         const preprocessing how = bundled_preprocessing();
-        const auto count = static_cast<index_type>(labels.size());
-        all.images = tensor<float>({count, 3, how.height, how.width});
-        for (index_type i = 0; i < count; ++i) {
-            const auto bytes = png.subspan(offsets[i], offsets[i + 1] - offsets[i]);
-            const examples::picture picture =
-                examples::decode_picture({reinterpret_cast<const std::uint8_t *>(bytes.data()), bytes.size()});
+        all.images = tensor<float>({file.count(), 3, how.height, how.width});
+        for (index_type i = 0; i < file.count(); ++i) {
+            const examples::picture picture = file.picture(i);
             const tensor<float> image = preprocess(picture.view(), how);
             std::copy(image.span().begin(), image.span().end(), all.images.data() + i * image.span().size());
         }
