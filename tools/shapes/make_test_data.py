@@ -25,17 +25,10 @@ import torch
 from PIL import Image
 
 from dataset import LABELS, draw, draw_many
-from train import CONFIG, SIZE, FastViT, accuracy, predict, reduced, safetensors_io
+from train import SIZE, FastViT, accuracy, load_model, predict, reduced, safetensors_io
 
 COUNT = 300
 DEMO_SIZE = 224
-
-
-def load_model(path: Path) -> FastViT:
-    tensors, _ = safetensors_io.load(path)
-    net = FastViT(CONFIG)
-    net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    return net.eval()
 
 
 def png(picture: np.ndarray) -> bytes:

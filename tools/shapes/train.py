@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import PIL
@@ -46,18 +47,32 @@ HELD_OUT = 2000
 SMALL_SIZE = 64
 
 
+def drawn_once(draw_part: Callable[[str, int, int], tuple[np.ndarray, ...]], split: str, first: int, count: int,
+               cache: Path) -> list[np.ndarray]:
+    """What draw_part(split, first, count) gives, drawn by two processes and kept in the cache directory."""
+    file = cache / f"{draw_part.__name__}_{split}_{DATASET_SEED}_{first}_{count}.npz"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        part = 1000
+        with multiprocessing.Pool(2) as pool:
+            parts = pool.starmap(draw_part, [(split, first + i, min(part, count - i)) for i in range(0, count, part)])
+        np.savez(file, *[np.concatenate(arrays) for arrays in zip(*parts)])
+    with np.load(file) as arrays:
+        return [arrays[name] for name in arrays.files]
+
+
 def cached_pictures(split: str, count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The first pictures of a split, drawn once and kept in the cache directory."""
-    pictures_file, labels = cache / f"{split}_{DATASET_SEED}_{count}.npy", np.arange(count) % len(LABELS)
-    if pictures_file.exists():
-        return np.load(pictures_file), labels
-    cache.mkdir(parents=True, exist_ok=True)
-    part = 1000
-    with multiprocessing.Pool(2) as pool:
-        drawn = pool.starmap(draw_many, [(split, first, min(part, count - first)) for first in range(0, count, part)])
-    pictures = np.concatenate([p for p, _ in drawn])
-    np.save(pictures_file, pictures)
+    """The first pictures of a split, and their labels."""
+    pictures, labels = drawn_once(draw_many, split, 0, count, cache)
     return pictures, labels
+
+
+def load_model(path: Path) -> FastViT:
+    """A trained model, in evaluation form."""
+    tensors, _ = safetensors_io.load(path)
+    net = FastViT(CONFIG)
+    net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return net.eval()
 
 
 def reduced(pictures: np.ndarray, size: int) -> np.ndarray:
