@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Decodes picture files for the examples and the tests. The library itself reads no pictures: any decoder will do.
+// Reads and writes picture files for the examples and the tests. The library itself does not: any decoder will do.
 #pragma once
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/preprocess.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -46,6 +47,13 @@ picture decode_picture(std::span<const std::uint8_t> bytes, camera_orientation o
 
 /// The same for a file, which errors name. Throws io if it cannot be read.
 picture read_picture(const std::string &path, camera_orientation orientation = camera_orientation::ignored);
+
+/// Red, green, blue.
+using rgb_colour = std::array<std::uint8_t, 3>;
+
+/// Writes a picture of 1 or 3 channels as a PNG file: grey or RGB, or, with a palette of up to 256 colours, which a picture of
+/// one channel has the numbers of. Throws io, naming the file, and invalid_argument.
+void write_png(const std::string &path, const fastvit::picture_view &picture, std::span<const rgb_colour> colours = {});
 
 /// Whether a file that begins with these bytes is of a kind that decode_picture() reads. `kind_bytes` of them are enough.
 bool begins_like_a_picture(std::span<const std::uint8_t> bytes) noexcept;

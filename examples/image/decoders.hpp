@@ -46,7 +46,7 @@ inline fastvit::error broken(const char *kind, const std::string &problem) {
 }
 
 /// Numbers from 0 to 255 for a palette's entries that a file leaves out, as Pillow has them.
-using palette = std::array<std::array<std::uint8_t, 3>, 256>;
+using palette = std::array<rgb_colour, 256>;
 palette grey_ramp() noexcept;
 
 /// Ink to light, as Pillow's convert("RGB") of CMYK: without a colour profile.

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <span>
+#include <string>
 #include <vector>
 
 namespace examples {
@@ -108,6 +110,26 @@ decoded_picture decode_png(byte_span bytes) {
         if (png_get_eXIf_1(png, info, &size, &exif) != 0) result.orientation = exif_orientation({exif, size});
     });
     return result;
+}
+
+void write_png(const std::string &path, const fastvit::picture_view &picture, std::span<const rgb_colour> colours) {
+    const bool indexed = !colours.empty();
+    if ((picture.channels != 1 && (indexed || picture.channels != 3)) || colours.size() > 256)
+        throw fastvit::error(fastvit::error_kind::invalid_argument, {.problem = "this picture cannot be written as PNG",
+                                                                     .expected = "grey, RGB, or a palette of at most 256 colours",
+                                                                     .found = std::to_string(picture.channels) + " channels, " +
+                                                                              std::to_string(colours.size()) + " colours",
+                                                                     .file = path});
+    // libpng's simplified interface: it needs no longjmp.
+    png_image image{};
+    image.version = PNG_IMAGE_VERSION;
+    image.width = static_cast<png_uint_32>(picture.width);
+    image.height = static_cast<png_uint_32>(picture.height);
+    image.format = indexed ? PNG_FORMAT_RGB_COLORMAP : picture.channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
+    image.colormap_entries = static_cast<png_uint_32>(colours.size());
+    if (!png_image_write_to_file(&image, path.c_str(), 0, picture.pixels, static_cast<png_int_32>(picture.row_stride),
+                                 indexed ? colours.data() : nullptr))
+        throw fastvit::error(fastvit::error_kind::io, {.problem = image.message, .file = path});
 }
 
 } // namespace examples

@@ -5,6 +5,7 @@
 #include "fastvit/error.hpp"
 
 #include "image_file.hpp"
+#include "support/io_test_files.hpp"
 
 #include <gtest/gtest.h>
 
@@ -475,6 +476,31 @@ TEST(image_file, the_view_is_the_picture) {
     EXPECT_EQ(view.width, width);
     EXPECT_EQ(view.channels, 3);
     EXPECT_EQ(view.row_stride, 0);
+}
+
+TEST(image_file, writes_what_it_reads) {
+    const io_test::temporary_directory scratch;
+    const std::string path = scratch / "picture.png";
+    picture written{.pixels = {}, .height = height, .width = width};
+    for (index_type y = 0; y < height; ++y)
+        for (index_type x = 0; x < width; ++x)
+            for (index_type c = 0; c < 3; ++c) written.pixels.push_back(static_cast<std::uint8_t>(shown(y, x, c)));
+    examples::write_png(path, written.view());
+    EXPECT_EQ(difference(examples::read_picture(path), shown), 0);
+
+    // One channel: grey, or numbers of colours.
+    const bytes numbers = {0, 1, 2, 2, 1, 0};
+    const fastvit::picture_view view{.pixels = numbers.data(), .height = 2, .width = 3, .channels = 1};
+    examples::write_png(path, view);
+    EXPECT_EQ(examples::read_picture(path).pixels, bytes({0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0, 0, 0}));
+    examples::write_png(path, view, std::vector<examples::rgb_colour>{{10, 20, 30}, {40, 50, 60}, {70, 80, 90}});
+    EXPECT_EQ(examples::read_picture(path).pixels,
+              bytes({10, 20, 30, 40, 50, 60, 70, 80, 90, 70, 80, 90, 40, 50, 60, 10, 20, 30}));
+
+    io_test::expect_error(error_kind::invalid_argument, {path, "3 channels, 1 colours"}, [&] {
+        examples::write_png(path, written.view(), std::vector<examples::rgb_colour>{{1, 2, 3}});
+    });
+    io_test::expect_error(error_kind::io, {"no/such"}, [&] { examples::write_png(scratch / "no/such/file.png", view); });
 }
 
 TEST(image_file, refuses_other_kinds) {
