@@ -10,15 +10,16 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tools" / "shapes"))
 
 try:
     import numpy as np
+    from scipy import ndimage
 
     from corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupted
-    from dataset import draw_many
-    from other_pictures import KINDS
+    from dataset import draw_many_masks
+    from other_pictures import KINDS, on_mosaic
 except ImportError as missing:
     print(f"not tested: {missing}")
     sys.exit(77)
 
-PICTURES = draw_many("demo", 0, 6)[0][:, ::2, ::2]  # small, and so quick
+PICTURES, MASKS = (drawn[:, ::2, ::2] for drawn in draw_many_masks("demo", 0, 6))  # small, and so quick
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,6 +79,12 @@ class OtherPictures(unittest.TestCase):
                 found = change(PICTURES)
                 self.assertEqual((found.shape, found.dtype), (PICTURES.shape, np.uint8))
                 self.assertGreater(distance(found, PICTURES), 1)
+
+    def test_another_background_leaves_the_shape(self) -> None:
+        found = on_mosaic(PICTURES, MASKS)
+        inside = np.stack([ndimage.binary_erosion(mask > 0, iterations=2) for mask in MASKS])
+        self.assertLess(distance(found[inside], PICTURES[inside]), 1)
+        self.assertGreater(distance(found[MASKS == 0], PICTURES[MASKS == 0]), 30)
 
 
 if __name__ == "__main__":

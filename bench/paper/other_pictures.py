@@ -1,10 +1,11 @@
-"""Pictures of a kind that the drawn data set has none of: shapes of other sizes, other colours."""
+"""Pictures of a kind that the drawn data set has none of: shapes of other sizes, other colours, other backgrounds."""
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:
@@ -12,12 +13,12 @@ def _resized(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def smaller(pictures: np.ndarray) -> np.ndarray:
-    """Three fifths of the size; the background goes on as in a mirror."""
+    """Three fifths of the size; beyond the border its pixels go on."""
     side = pictures.shape[1]
     small = round(0.6 * side)
     before = (side - small) // 2
     pad = ((before, side - small - before),) * 2 + ((0, 0),)
-    return np.stack([np.pad(_resized(p, small), pad, mode="symmetric") for p in pictures])
+    return np.stack([np.pad(_resized(p, small), pad, mode="edge") for p in pictures])
 
 
 def larger(pictures: np.ndarray) -> np.ndarray:
@@ -38,6 +39,20 @@ def outlines(pictures: np.ndarray) -> np.ndarray:
     x = pictures.astype(np.float64)
     edges = np.abs(np.diff(x, axis=1, append=x[:, -1:])) + np.abs(np.diff(x, axis=2, append=x[:, :, -1:]))
     return np.clip(edges, 0, 255).astype(np.uint8)
+
+
+def on_mosaic(pictures: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The shapes on cells of random colours, each nearest to its random centre; their edges are softened."""
+    side = pictures.shape[1]
+    pixels = np.stack(np.mgrid[:side, :side], axis=-1)
+    out = np.empty_like(pictures)
+    for i, (picture, mask) in enumerate(zip(pictures, masks)):
+        rng = np.random.default_rng([1, i])
+        centres, colours = rng.uniform(0, side, (40, 2)), rng.uniform(0, 255, (40, 3))
+        cells = colours[((pixels[:, :, None] - centres) ** 2).sum(-1).argmin(-1)]
+        share = ndimage.gaussian_filter((mask > 0).astype(float), side / 140)[..., None]
+        out[i] = np.rint(share * picture + (1 - share) * cells)
+    return out
 
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

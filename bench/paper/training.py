@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from measure import Run
 from networks import NETWORKS, multiply_adds  # which also makes tools/shapes importable
 
-from train import accuracy, augment, cached_pictures, learning_rate, optimizer_for, predict, reduced, to_input
+from dataset import draw_many_masks
+from train import accuracy, augment, cached_pictures, drawn_once, learning_rate, optimizer_for, predict, reduced, to_input
 
 BATCH, PEAK = 64, 3e-3  # the bundled model's recipe, but for its length
 PROCESSES = 2
@@ -40,6 +41,11 @@ def pictures_of(budget: Budget, cache: Path) -> dict[str, tuple[np.ndarray, np.n
         pictures, labels = cached_pictures(split, count, cache)
         found[split] = reduced(pictures, budget.side), labels
     return found
+
+
+def masks_of(budget: Budget, cache: Path) -> list[np.ndarray]:
+    """The held-out pictures as they are drawn, and their masks."""
+    return drawn_once(draw_many_masks, "test", 0, budget.held_out, cache)
 
 
 def weights_file(folder: Path, name: str, seed: int) -> Path:
@@ -91,8 +97,8 @@ def _kept(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
 def train_all(run: Run, names: list[str], seeds: int | None = None) -> dict[str, list[dict[str, Any]]]:
     """What trained() says of each network and seed, of as many seeds as the budget has if none are given."""
     budget, cache = BUDGETS[run.mode], run.data / "pictures"
-    for split, count in (("train", budget.pictures), ("test", budget.held_out)):
-        cached_pictures(split, count, cache)
+    pictures_of(budget, cache)  # drawn before the processes ask for them
+    masks_of(budget, cache)
     jobs = [(name, seed, budget, run.data, cache) for seed in range(1, (seeds or budget.seeds) + 1) for name in names]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:

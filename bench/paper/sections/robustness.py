@@ -12,6 +12,7 @@ from sections.accuracy import has_torch
 
 NETWORKS = ("rep_mixer", "attention", "residual", "mobile")
 SEED = 1
+MOSAIC = "on a mosaic"
 
 
 def _errors(job: tuple[Run, str]) -> dict[str, dict[str, float]]:
@@ -20,14 +21,16 @@ def _errors(job: tuple[Run, str]) -> dict[str, dict[str, float]]:
     import torch
 
     from corruptions import SEVERITIES, corrupted
-    from other_pictures import KINDS
-    from train import accuracy, predict
-    from training import BUDGETS, load, pictures_of
+    from other_pictures import KINDS, on_mosaic
+    from train import accuracy, predict, reduced
+    from training import BUDGETS, load, masks_of, pictures_of
 
     torch.set_num_threads(1)
-    pictures, labels = pictures_of(BUDGETS[run.mode], run.data / "pictures")["test"]
+    budget, cache = BUDGETS[run.mode], run.data / "pictures"
+    pictures, labels = pictures_of(budget, cache)["test"]
     if name == "other":
-        tried = {"none": pictures, **{kind: change(pictures) for kind, change in KINDS.items()}}
+        tried = {"none": pictures, **{kind: change(pictures) for kind, change in KINDS.items()},
+                 MOSAIC: reduced(on_mosaic(*masks_of(budget, cache)), budget.side)}
     else:
         tried = {str(s): corrupted(pictures, name, s) for s in SEVERITIES}
     nets = {n: load(run, n, SEED) for n in NETWORKS}
@@ -85,7 +88,7 @@ def section(run: Run) -> Section:
               [[c.replace("_", " "), *(" ".join(f"{100 * errors[c][n][str(s)]:.0f}" for s in SEVERITIES) for n in NETWORKS)]
                for c in every], "Error by corruption and severity, %"),
         Table(["", *label.values()],
-              [[kind, *(f"{100 * errors['other'][n][kind]:.1f}" for n in NETWORKS)] for kind in KINDS],
+              [[kind, *(f"{100 * errors['other'][n][kind]:.1f}" for n in NETWORKS)] for kind in [*KINDS, MOSAIC]],
               "Out of distribution: error on pictures of a kind that training had none of, %"),
     ]
     best = min(mean(n, every) for n in ("residual", "mobile"))
