@@ -34,13 +34,18 @@ class Budget:
 BUDGETS = {"full": Budget(6000, 8, 48, 3, 2000), "quick": Budget(2048, 4, 48, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
 
 
-def pictures_of(budget: Budget, cache: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By split: uint8 pictures at the budget's size, and labels."""
-    found = {}
-    for split, count in (("train", budget.pictures), ("test", budget.held_out)):
-        pictures, labels = cached_pictures(split, count, cache)
-        found[split] = reduced(pictures, budget.side), labels
-    return found
+SPLITS = ("train", "test")
+
+
+def drawn(budget: Budget, split: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures as they are drawn, and labels."""
+    return cached_pictures(split, budget.pictures if split == "train" else budget.held_out, cache)
+
+
+def pictures_of(budget: Budget, split: str, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 pictures at the budget's size, and labels."""
+    pictures, labels = drawn(budget, split, cache)
+    return reduced(pictures, budget.side), labels
 
 
 def masks_of(budget: Budget, cache: Path) -> list[np.ndarray]:
@@ -57,8 +62,7 @@ def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    data = pictures_of(budget, cache)
-    pictures, labels = data["train"]
+    pictures, labels = pictures_of(budget, "train", cache)
     net = NETWORKS[name][0]()
     optimizer = optimizer_for(net, PEAK)
     steps, log, started = budget.pictures // BATCH, [], time.time()
@@ -78,7 +82,8 @@ def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> 
             optimizer.step()
             total += loss.item()
         log.append({"epoch": epoch + 1, "loss": round(total / steps, 4)})
-    right = accuracy(predict(net, data["test"][0]), data["test"][1])
+    held_out, answers = pictures_of(budget, "test", cache)
+    right = accuracy(predict(net, held_out), answers)
     torch.save(net.state_dict(), weights_file(folder, name, seed))
     return {"name": name, "seed": seed, "accuracy": right, "log": log, "seconds": round(time.time() - started),
             "parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": multiply_adds(net, budget.side)}
@@ -97,7 +102,8 @@ def _kept(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
 def train_all(run: Run, names: list[str], seeds: int | None = None) -> dict[str, list[dict[str, Any]]]:
     """What trained() says of each network and seed, of as many seeds as the budget has if none are given."""
     budget, cache = BUDGETS[run.mode], run.data / "pictures"
-    pictures_of(budget, cache)  # drawn before the processes ask for them
+    for split in SPLITS:  # before the processes ask for them
+        drawn(budget, split, cache)
     masks_of(budget, cache)
     jobs = [(name, seed, budget, run.data, cache) for seed in range(1, (seeds or budget.seeds) + 1) for name in names]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}

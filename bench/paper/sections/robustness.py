@@ -27,7 +27,7 @@ def _errors(job: tuple[Run, str]) -> dict[str, dict[str, float]]:
 
     torch.set_num_threads(1)
     budget, cache = BUDGETS[run.mode], run.data / "pictures"
-    pictures, labels = pictures_of(budget, cache)["test"]
+    pictures, labels = pictures_of(budget, "test", cache)
     if name == "other":
         tried = {"none": pictures, **{kind: change(pictures) for kind, change in KINDS.items()},
                  MOSAIC: reduced(on_mosaic(*masks_of(budget, cache)), budget.side)}
