@@ -76,13 +76,14 @@ int main(int argc, char **argv) try {
     const auto net = fastvit::model::open(fastvit::bundled_model_path());
     const auto head_path = fastvit::bundled_model_path().replace_filename("segmentation.safetensors");
     const examples::segmentation_head head(fastvit::checkpoint::open(head_path));
+    std::vector<std::string> names = fastvit::bundled_labels();
+    names.insert(names.begin(), "background");
+    if (head.classes() != std::ssize(names)) throw fastvit::error(fastvit::error_kind::shape_mismatch, "each class needs a name");
 
     fastvit::workspace space;
     const auto &out = net.forward(picture.view(), preprocessing_for(picture), space, fastvit::output_kind::stages);
     const auto mask = head.mask(out.stages, picture.height, picture.width);
 
-    std::vector<std::string> names = fastvit::bundled_labels();
-    names.insert(names.begin(), "background");
     for (std::size_t i = 0; i < names.size(); ++i)
         if (const auto pixels = std::ranges::count(mask.span(), i); pixels > 0)
             std::cout << names[i] << ": " << pixels << " pixels\n";

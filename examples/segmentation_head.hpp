@@ -60,9 +60,9 @@ struct convolution {
                         const float w = weight(o, i, dy + half, dx + half);
                         const index_type left = std::max<index_type>(0, -dx), right = std::min(width, width - dx);
                         for (index_type y = std::max<index_type>(0, -dy); y < std::min(height, height - dy); ++y) {
-                            const float *const from = in.data() + (i * height + y + dy) * width + dx;
+                            const float *const from = in.data() + (i * height + y + dy) * width;
                             float *const to = out.data() + (o * height + y) * width;
-                            for (index_type x = left; x < right; ++x) to[x] += w * from[x];
+                            for (index_type x = left; x < right; ++x) to[x] += w * from[x + dx];
                         }
                     }
         }
@@ -129,9 +129,15 @@ inline void add_resized(feature_map &sum, feature_map_view map) {
 /// The head, with the weights of models/shapes/segmentation.safetensors or others of the same names.
 class segmentation_head {
   public:
-    /// Throws what reading a convolution throws, and shape_mismatch for those that do not fit together.
+    /// Throws what reading a convolution throws, and shape_mismatch for those that do not fit together or have no classes, or
+    /// more than the 256 that a mask's byte can name.
     explicit segmentation_head(const fastvit::checkpoint &file) : classifier_(file, "classifier") {
         const auto width = classifier_.inputs();
+        if (classes() < 1 || classes() > 256)
+            throw fastvit::error(fastvit::error_kind::shape_mismatch, {.problem = "a mask has 1 to 256 classes",
+                                                                       .found = std::to_string(classes()),
+                                                                       .tensor = "classifier.weight",
+                                                                       .file = file.file()});
         for (int i = 0; file.find("lateral." + std::to_string(i) + ".weight"); ++i) {
             const convolution &lateral = lateral_.emplace_back(file, "lateral." + std::to_string(i));
             const convolution &smooth = smooth_.emplace_back(file, "smooth." + std::to_string(i));
@@ -140,6 +146,8 @@ class segmentation_head {
                                      {.problem = "the head's convolutions do not fit together", .file = file.file()});
         }
     }
+
+    fastvit::index_type classes() const noexcept { return classifier_.outputs(); }
 
     /// Scores of the classes at the resolution of the finest stage. `stages` are those of one picture, finest first, each
     /// [1, channels, height, width] as a forward pass gives them. Throws shape_mismatch for those of another network.

@@ -26,11 +26,11 @@ SEED, SIZE = 1, 32
 class PoolingBlock(nn.Module):
     """t = x + layer_scale_1 * (mean 3 x 3 of norm(x) - norm(x));  t + layer_scale_2 * ConvFFN(t)"""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, ratio: int = RATIO):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
         self.layer_scale_1 = LayerScale(channels, 1e-5)
-        self.mlp = ConvFFN(channels, RATIO)
+        self.mlp = ConvFFN(channels, ratio)
         self.layer_scale_2 = LayerScale(channels, 1e-5)
 
     def forward(self, x: Tensor) -> Tensor:

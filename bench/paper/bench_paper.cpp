@@ -5,10 +5,10 @@
 //     folding/VARIANT/FORM/size:N    a published variant, of which FORM is left unfolded
 //     kernels/VN/size:N              the paper's V1 to V5: S12 with small or large kernels, and with attention instead
 //
-// One image, one thread, float32. Times are the processor's, which others on the machine do not lengthen. --most_gmac=N (default
-// 1000) leaves out what needs more multiply-adds than N billion. Counters:
+// One image, one thread, float32. Times are the processor's. --most_gmac=N (default 1000) leaves out what needs more
+// multiply-adds than N billion. Counters:
 //
-//     gmac, parameters                 of the network in this form
+//     parameters                       of the network in this form
 //     activation_mb, weight_mb         what its graph reads and writes: traffic.hpp
 //     cache_misses                     of a forward pass, where the machine counts them
 //     token_mixer_ms, mlp_ms           the parts of the time that token mixers and ConvFFNs take
@@ -87,7 +87,7 @@ class model_shelf {
         // The mixers that no published network uses have no tensors in the folded form.
         const fastvit::checkpoint source = folded && !published_mixers(s.net) ? seeded : bench::partly_folded(seeded, s.unfolded);
         fastvit::model net(source, {.graph = folded ? fastvit::graph::folded : fastvit::graph::train_time});
-        const double parameters = bench::parameters(source);
+        const double parameters = bench::parameters(seeded, s.unfolded);
         auto made = std::make_unique<entry>(entry{std::move(net), parameters, sizeof(float) * parameters, std::move(seeded)});
         return *made_.emplace(name, std::move(made)).first->second;
     }
@@ -121,7 +121,6 @@ void run(benchmark::State &state, model_shelf &shelf, const std::string &name, c
     if (counted) state.counters["cache_misses"] = *counted / runs;
     state.counters["token_mixer_ms"] = watch.token_mixer_ms / runs;
     state.counters["mlp_ms"] = watch.mlp_ms / runs;
-    state.counters["gmac"] = gmac;
     state.counters["parameters"] = made.parameters;
     state.counters["activation_mb"] = 1e-6 * bench::activation_bytes(made.seeded, s.unfolded, size);
     state.counters["weight_mb"] = 1e-6 * made.weight_bytes;

@@ -23,6 +23,7 @@ class cache_misses {
         what.size = sizeof(what);
         what.type = PERF_TYPE_HARDWARE;
         what.config = PERF_COUNT_HW_CACHE_MISSES;
+        what.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
         what.exclude_kernel = 1;
         what.exclude_hv = 1;
         file_ = static_cast<int>(syscall(SYS_perf_event_open, &what, 0, -1, -1, 0));
@@ -33,11 +34,14 @@ class cache_misses {
     cache_misses(const cache_misses &) = delete;
     cache_misses &operator=(const cache_misses &) = delete;
 
-    /// Since it was made; none where they are not counted.
+    /// Since it was made; none where they are not counted. Where several counters share the processor's, each counts for a part
+    /// of the time, and the rest is estimated.
     std::optional<double> count() const {
-        std::uint64_t value = 0;
-        if (file_ < 0 || read(file_, &value, sizeof(value)) != sizeof(value)) return std::nullopt;
-        return static_cast<double>(value);
+        struct {
+            std::uint64_t value, enabled, running;
+        } now{};
+        if (file_ < 0 || read(file_, &now, sizeof(now)) != sizeof(now) || now.running == 0) return std::nullopt;
+        return static_cast<double>(now.value) * static_cast<double>(now.enabled) / static_cast<double>(now.running);
     }
 
   private:

@@ -1,8 +1,7 @@
 """The 15 corruptions of ImageNet-C, at 5 severities (Hendrycks and Dietterich, arXiv 1903.12261).
 
-Constants are the published ones. They are for pictures of 224 x 224, so lengths are multiplied with side / 224; only the elastic
-transform has CIFAR-10-C's, as ImageNet-C's smooths over less than a pixel of a small picture. Two things are drawn here where the
-original has files or another library: frost's ice, which are photographs there, and motion, which ImageMagick blurs.
+Constants are the published ones. They are for pictures of 224 x 224: here lengths are multiplied with side / 224, and snow, whose
+flakes would be smaller than a pixel, falls in 224 x 224 and is then reduced. DEPARTURES says what else is not the original's.
 """
 from __future__ import annotations
 
@@ -15,6 +14,11 @@ from PIL import Image
 from scipy import ndimage
 
 SEVERITIES = (1, 2, 3, 4, 5)
+DEPARTURES = (
+    "the elastic transform has CIFAR-10-C's constants, as ImageNet-C's smooth over less than a pixel of a small picture",
+    "frost's ice is drawn, not photographed",
+    "glass blur moves all pixels at once and equally far to all sides, not one after another",
+)
 Picture = np.ndarray  # float [side, side, 3] in 0..1
 Random = np.random.Generator
 
@@ -37,11 +41,20 @@ def _blurred(x: Picture, sigma: float) -> Picture:
 
 
 def _moving(x: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
-    """Blur along a direction, on one side only, as ImageMagick's."""
-    steps = np.arange(0, max(1, round(radius)) + 1)
-    weights = np.exp(-(steps**2) / (2 * sigma**2)) if sigma > 0 else (steps == 0).astype(float)
-    shift = [(math.sin(angle) * s, math.cos(angle) * s) + (0,) * (x.ndim - 2) for s in steps]
-    return sum(w * ndimage.shift(x, s, order=1, mode="mirror") for w, s in zip(weights / weights.sum(), shift))
+    """Blur along a direction, on one side only, by 2 radius + 1 steps of a pixel, as ImageMagick's."""
+    steps = np.arange(0, 2 * max(1, round(radius)) + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    reach, (height, width) = len(steps) + 1, x.shape[:2]
+    padded = np.pad(x, ((reach, reach),) * 2 + ((0, 0),) * (x.ndim - 2), mode="reflect")
+    out = np.zeros_like(x)
+    for weight, step in zip(weights / weights.sum(), steps):
+        y, dx = reach - math.sin(angle) * step, reach - math.cos(angle) * step
+        top, left = math.floor(y), math.floor(dx)
+        down, right = y - top, dx - left
+        for row, rows in ((top, 1 - down), (top + 1, down)):
+            for column, columns in ((left, 1 - right), (left + 1, right)):
+                out += weight * rows * columns * padded[row : row + height, column : column + width]
+    return out
 
 
 def _enlarged(x: np.ndarray, factor: float) -> np.ndarray:
@@ -56,7 +69,7 @@ def _enlarged(x: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _plasma(side: int, decay: float, rng: Random) -> np.ndarray:
-    """Clouds by midpoint displacement (diamond-square), in 0..1."""
+    """Clouds by midpoint displacement (diamond-square), in 0..1. A point is displaced by up to the square of `wibble`."""
     whole = 1 << max(1, math.ceil(math.log2(side)))
     field = np.zeros((whole, whole))
     step, wibble = whole, 100.0
@@ -65,12 +78,12 @@ def _plasma(side: int, decay: float, rng: Random) -> np.ndarray:
         corners = field[::step, ::step]
         total = corners + np.roll(corners, -1, 0)
         total = total + np.roll(total, -1, 1)
-        field[half::step, half::step] = total / 4 + wibble * rng.uniform(-1, 1, total.shape)
+        field[half::step, half::step] = total / 4 + wibble**2 * rng.uniform(-1, 1, total.shape)
         centres = field[half::step, half::step]
         for rows, columns, other in ((half, 0, 1), (0, half, 0)):
             ends = corners + np.roll(corners, -1, 1 - other)
             sides = centres + np.roll(centres, 1, other)
-            field[rows::step, columns::step] = (ends + sides) / 4 + wibble * rng.uniform(-1, 1, ends.shape)
+            field[rows::step, columns::step] = (ends + sides) / 4 + wibble**2 * rng.uniform(-1, 1, ends.shape)
         step, wibble = half, wibble / decay
     field -= field.min()
     return (field / field.max())[:side, :side]
@@ -124,10 +137,10 @@ def snow(x: Picture, s: int, rng: Random) -> Picture:
     mean, spread, zoom, least, radius, sigma, share = (
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8), (0.2, 0.3, 2, 0.5, 12, 4, 0.7), (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
         (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65), (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55))[s]
-    unit = len(x) / 224
-    flakes = _enlarged(rng.normal(mean, spread, x.shape[:2]), zoom)
+    flakes = _enlarged(rng.normal(mean, spread, (224, 224)), zoom)
     flakes = np.where(flakes < least, 0, np.clip(flakes, 0, 1))
-    flakes = np.clip(_moving(flakes, radius * unit, sigma * unit, math.radians(rng.uniform(-135, -45))), 0, 1)[..., None]
+    flakes = _moving(flakes, radius, sigma, math.radians(rng.uniform(-135, -45)))
+    flakes = np.asarray(Image.fromarray(flakes.astype(np.float32)).resize(x.shape[:2], Image.BOX))[..., None]
     grey = (x @ (0.299, 0.587, 0.114))[..., None]
     x = share * x + (1 - share) * np.maximum(x, grey * 1.5 + 0.5)
     return x + flakes + np.rot90(flakes, 2)
@@ -136,7 +149,7 @@ def snow(x: Picture, s: int, rng: Random) -> Picture:
 def frost(x: Picture, s: int, rng: Random) -> Picture:
     of_picture, of_ice = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[s]
     # Crystals: ridges of clouds, bluish white.
-    ridges = 1 - np.abs(2 * _plasma(len(x), 1.6, rng) - 1)
+    ridges = 1 - np.abs(2 * _plasma(len(x), 1.26, rng) - 1)
     ice = np.clip(1.5 * ridges**3, 0, 1)[..., None] * (0.85, 0.93, 1.0)
     return of_picture * x + of_ice * ice
 

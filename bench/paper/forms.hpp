@@ -60,26 +60,40 @@ template <class Visitor> void for_each_folded_part(const fastvit::checkpoint &so
         });
 }
 
-/// A checkpoint in that form, which the train-time graph runs as it is. Not of pooling whose skip is folded, for which there is
-/// no tensor, nor of ConvMixer.
-inline fastvit::checkpoint partly_folded(const fastvit::checkpoint &source, const left &l) {
-    fastvit::checkpoint result;
+/// Calls visit(listed_tensor) for each tensor of the network in that form. Folded pooling has none of its own.
+template <class Visitor> void for_each_tensor(const fastvit::checkpoint &source, const left &l, Visitor &&visit) {
     for_each_folded_part(source, l, [&]<class Part>(const fastvit::parts::place &p, const typename Part::config &c, auto &w) {
         // The form of quantised checkpoints, whose matrices need not be quantised, is the one without norms.
         if constexpr (requires { w.ffn; }) w.ffn.balanced = !l.norms;
         fastvit::loading::lister list;
-        Part::describe(list.in(p.name), w, c);
+        const auto inside = list.in(p.name);
+        if constexpr (std::is_same_v<Part, fastvit::parts::pooling_block>) {
+            if (w.folded)
+                fastvit::parts::conv_ffn::describe(list.in("mlp"), w.ffn, c);
+            else
+                Part::describe(list, w, c);
+        } else {
+            Part::describe(list, w, c);
+        }
         for (const fastvit::loading::listed_tensor &t : list.list())
-            if (t.values) result.add(t.name, *t.values);
+            if (t.values) visit(t);
     });
+}
+
+/// A checkpoint in that form, which the train-time graph runs as it is. Not of pooling whose skip is folded, for which there is
+/// no tensor, nor of ConvMixer.
+inline fastvit::checkpoint partly_folded(const fastvit::checkpoint &source, const left &l) {
+    fastvit::checkpoint result;
+    for_each_tensor(source, l, [&](const fastvit::loading::listed_tensor &t) { result.add(t.name, *t.values); });
     return result;
 }
 
-/// Trained parameters: without the running statistics of BatchNorms.
-inline double parameters(const fastvit::checkpoint &source) {
+/// Trained parameters of that form: without the running statistics of BatchNorms.
+inline double parameters(const fastvit::checkpoint &source, const left &l) {
     double count = 0;
-    for (const auto &t : source.tensors())
+    for_each_tensor(source, l, [&](const fastvit::loading::listed_tensor &t) {
         if (t.name.find(".running_") == t.name.npos) count += static_cast<double>(t.dims.count());
+    });
     return count;
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path[:0] = [str(TOOLS), str(TOOLS / "shapes")]
 
-from fastvit_torch import ConvFFN, ConvNorm, FastViT, LargeKernel, MobileOne  # noqa: E402
+from fastvit_torch import Attention, ConvFFN, ConvNorm, FastViT, LargeKernel, MobileOne, fold  # noqa: E402
 from mixers_torch import PoolingBlock  # noqa: E402
-from train import CONFIG, LAYER_SCALE_INIT, SIZE  # noqa: E402
+from train import CONFIG, LAYER_SCALE_INIT  # noqa: E402
 
+SIDE = 48  # of the pictures
 BASE = replace(CONFIG, attention=(False,) * len(CONFIG.blocks))  # RepMixer everywhere
 
 
@@ -33,7 +34,7 @@ def attention() -> nn.Module:
 def pooling() -> nn.Module:
     net = rep_mixer()
     for stage, channels, count in zip(net.stages, BASE.channels, BASE.blocks):
-        stage.blocks = nn.Sequential(*[PoolingBlock(channels) for _ in range(count)])
+        stage.blocks = nn.Sequential(*[PoolingBlock(channels, BASE.ratio) for _ in range(count)])
         for block in stage.blocks:
             for scale in (block.layer_scale_1, block.layer_scale_2):
                 nn.init.constant_(scale.gamma, LAYER_SCALE_INIT)
@@ -109,17 +110,35 @@ def _plain(block: Callable[[int, int, int], nn.Module], width: int) -> nn.Module
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, BASE.classes))
 
 
-def multiply_adds(net: nn.Module, side: int = SIZE) -> int:
-    """Of the convolutions and linear layers."""
-    total = 0
+@dataclass
+class Cost:
+    """Of a folded network and one picture: each convolution and linear layer has a bias, and BatchNorms are gone."""
+
+    multiply_adds: int = 0
+    parameters: int = 0
+
+    def add(self, weight: Tensor, places: int) -> None:
+        """A layer that gives outputs at so many places."""
+        self.multiply_adds += places * weight.numel()
+        self.parameters += weight.numel() + len(weight)
+
+
+def cost_of(net: nn.Module, side: int = SIDE) -> Cost:
+    total = Cost()
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * module.weight[0].numel()
+        if isinstance(module, Attention):  # calls its layers' weights by themselves
+            channels, tokens = output.shape[1], output[0, 0].numel()
+            total.add(module.qkv.weight, tokens)
+            total.add(module.proj.weight, tokens)
+            total.multiply_adds += 2 * tokens * tokens * channels
+        else:
+            total.add(module.weight, output.numel() // len(module.weight))
 
-    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    net = fold(net) if isinstance(net, FastViT) else net.eval()
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear, Attention))]
     with torch.no_grad():
-        net.eval()(torch.zeros(1, 3, side, side))
+        net(torch.zeros(1, 3, side, side))
     for hook in hooks:
         hook.remove()
     return total
@@ -127,10 +146,10 @@ def multiply_adds(net: nn.Module, side: int = SIZE) -> int:
 
 @cache
 def _width_as_costly(block: Callable[[int, int, int], nn.Module]) -> int:
-    """The width that comes nearest to FastViT's folded cost. Found once, and without a trace in what is drawn at random next."""
+    """The width that comes nearest to FastViT's multiply-adds. Found once, and without a trace in what is drawn at random next."""
     with torch.random.fork_rng():
-        aim = multiply_adds(no_branches())
-        return min(range(8, 49), key=lambda width: abs(multiply_adds(_plain(block, width)) - aim))
+        aim = cost_of(rep_mixer()).multiply_adds
+        return min(range(8, 49), key=lambda width: abs(cost_of(_plain(block, width)).multiply_adds - aim))
 
 
 def _as_costly(block: Callable[[int, int, int], nn.Module]) -> nn.Module:

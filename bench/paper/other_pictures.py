@@ -22,9 +22,9 @@ def smaller(pictures: np.ndarray) -> np.ndarray:
 
 
 def larger(pictures: np.ndarray) -> np.ndarray:
-    """The middle four fifths: shapes reach beyond the picture."""
+    """The middle five sixths: shapes reach beyond the picture."""
     side = pictures.shape[1]
-    first = side // 10
+    first = round(side / 12)
     return np.stack([_resized(np.ascontiguousarray(p[first : side - first, first : side - first]), side) for p in pictures])
 
 

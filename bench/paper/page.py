@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 plt.rcParams.update({"figure.figsize": (7.2, 4.2), "axes.grid": True, "grid.alpha": 0.3, "svg.fonttype": "none",
                      "svg.hashsalt": "fastvit", "font.size": 10})
 
-AGREES, PARTLY, DIFFERS, OPEN = "agrees", "partly", "does not agree", "not measured"
+AGREES, PARTLY, DIFFERS, UNDECIDED, OPEN = "agrees", "partly", "does not agree", "undecided", "not measured"
 
 
 @dataclass
@@ -81,8 +81,15 @@ def change(percent: float) -> str:
 
 
 def compared(here: float, paper: float, noise: float) -> str:
-    """The verdict on a gain: at least half of the paper's agrees, more than the noise agrees partly."""
-    return AGREES if here >= paper / 2 else PARTLY if here > noise else DIFFERS
+    """The verdict on a gain: beyond the noise, at least half of the paper's agrees, less of it partly."""
+    if abs(here) <= noise:
+        return UNDECIDED
+    return DIFFERS if here < 0 else AGREES if here >= paper / 2 else PARTLY
+
+
+def apart(greater: Sequence[float], others: Sequence[float]) -> str:
+    """The verdict on one of two groups being greater: each of its values, or none, or neither."""
+    return AGREES if min(greater) > max(others) else DIFFERS if max(greater) < min(others) else UNDECIDED
 
 
 def render(sections: Sequence[Section], about: dict[str, Any]) -> str:

@@ -1,22 +1,19 @@
 #!/usr/bin/env python3
-"""Measure what FastViT's paper says about latency, and make a page of it. run.sh prepares what this needs."""
+"""Repeat what FastViT's paper says, and make a page of it. run.sh prepares what this needs."""
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "peers")]
+sys.path.insert(0, str(HERE))
 
-from measure import EFFORTS, Run  # noqa: E402
-from page import render  # noqa: E402
+from measure import EFFORTS, Run, cpu_name  # noqa: E402
+from page import OPEN, UNDECIDED, render  # noqa: E402
 from sections import ORDER  # noqa: E402
-
-from compare import cpu_name  # noqa: E402
 
 
 def revision() -> str:
@@ -35,17 +32,22 @@ def main() -> None:
         if mode != "full":
             group.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, default="full")
     options = parser.parse_args()
-    run = Run(options.mode, options.program, options.peers, options.out / "data")
     names = options.sections.split(",")
+    if unknown := set(names) - set(ORDER):
+        parser.error(f"no section {', '.join(sorted(unknown))}: there are {', '.join(ORDER)}")
+    run = Run(options.mode, options.program, options.peers, options.out / "data")
     sections = []
     for i, name in enumerate(names):
         run.say(f"[{i + 1}/{len(names)}] {name}")
         sections.append(importlib.import_module(f"sections.{name}").section(run))
+    if run.mode != "full":
+        for claim in (c for s in sections for c in s.claims if c.verdict != OPEN):
+            claim.verdict, claim.why = UNDECIDED, "too little was measured: the full run tells"
     about = {
         "machine": cpu_name(),
         # Known once a benchmark has run.
         "speed": f", {float(run.context['peak_gflops']):.0f} GFLOP/s a core at most, {run.isa}" if run.context else "",
-        "date": datetime.date.today().isoformat(),
+        "date": " to ".join(sorted({min(run.dates), max(run.dates)})) if run.dates else "nothing",
         "revision": revision(),
         "mode": run.mode,
         "repetitions": run.effort.repetitions,

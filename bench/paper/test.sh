@@ -5,16 +5,21 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # shellcheck source=../peers/prepare.sh
 . "$root/bench/peers/prepare.sh"
-find_python 'numpy, jinja2, matplotlib' || { echo "needs python3-matplotlib and python3-jinja2"; exit 77; }
+find_python 'numpy, PIL, jinja2, matplotlib' || { echo "needs python3-matplotlib, python3-jinja2 and python3-pil"; exit 77; }
 rm -rf "$2"
 export PYTHONDONTWRITEBYTECODE=1 # the checkout stays clean
 "$python" "$root/bench/paper/corruptions_test.py" || [ $? -eq 77 ]
+"$python" "$root/bench/paper/measure_test.py"
 make_page() { "$python" "$root/bench/paper/paper.py" --tiny --program "$1" --out "$2"; }
 make_page "$1" "$2"
-for text in '<svg' 'Token mixers' 'ConvMixer' 'Train-time against folded' 'Accuracy' 'Robustness' 'does not agree\|agrees\|partly'; do
+for text in '<svg' 'Token mixers' 'ConvMixer' 'Train-time against folded' 'Accuracy' 'Robustness' 'undecided'; do
     grep -q "$text" "$2/index.html" || { echo "the page lacks: $text"; exit 1; }
 done
-# A second run measures nothing: without the program it makes the same page.
+# A second run measures nothing, and makes the same page.
 cp "$2/index.html" "$2/first.html"
-make_page false "$2"
+make_page "$1" "$2" 2>"$2/second.log"
+if grep -q measuring "$2/second.log"; then
+    cat "$2/second.log"
+    exit 1
+fi
 cmp "$2/first.html" "$2/index.html"

@@ -1,7 +1,6 @@
 """Short trainings on the drawn pictures, all by one recipe, kept so that a run that was stopped goes on where it was."""
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from measure import Run
-from networks import NETWORKS, multiply_adds  # which also makes tools/shapes importable
+from measure import Run, kept
+from networks import NETWORKS, SIDE, TOOLS  # which also makes tools/shapes importable
 
 from dataset import draw_many_masks
 from train import accuracy, augment, cached_pictures, drawn_once, learning_rate, optimizer_for, predict, reduced, to_input
@@ -31,8 +30,7 @@ class Budget:
     held_out: int
 
 
-BUDGETS = {"full": Budget(6000, 8, 48, 3, 2000), "quick": Budget(2048, 4, 48, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
-
+BUDGETS = {"full": Budget(6000, 8, SIDE, 3, 2000), "quick": Budget(2048, 4, SIDE, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
 
 SPLITS = ("train", "test")
 
@@ -55,6 +53,13 @@ def masks_of(budget: Budget, cache: Path) -> list[np.ndarray]:
 
 def weights_file(folder: Path, name: str, seed: int) -> Path:
     return folder / f"trained_{name}_{seed}.pt"
+
+
+def made_from(name: str, seed: int, budget: Budget) -> list[Any]:
+    """All that a training follows from, versions of the libraries included."""
+    tools = [TOOLS / file for file in ("fastvit_torch.py", "mixers_torch.py", "shapes/dataset.py", "shapes/train.py")]
+    here = Path(__file__).resolve()
+    return [name, seed, budget, here, here.with_name("networks.py"), *tools, torch.__version__, np.__version__]
 
 
 def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> dict[str, Any]:
@@ -85,31 +90,29 @@ def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> 
     held_out, answers = pictures_of(budget, "test", cache)
     right = accuracy(predict(net, held_out), answers)
     torch.save(net.state_dict(), weights_file(folder, name, seed))
-    return {"name": name, "seed": seed, "accuracy": right, "log": log, "seconds": round(time.time() - started),
-            "parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": multiply_adds(net, budget.side)}
+    return {"name": name, "seed": seed, "accuracy": right, "log": log, "seconds": round(time.time() - started)}
 
 
-def _kept(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
+def _trained_once(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
     name, seed, budget, folder, cache = job
     path = folder / f"trained_{name}_{seed}.json"
-    if not (path.exists() and weights_file(folder, name, seed).exists()):
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(trained(*job)))
-        part.rename(path)
-    return json.loads(path.read_text())
+    if not weights_file(folder, name, seed).exists():
+        path.unlink(missing_ok=True)
+    return kept(path, made_from(name, seed, budget), lambda: trained(*job))
 
 
-def train_all(run: Run, names: list[str], seeds: int | None = None) -> dict[str, list[dict[str, Any]]]:
-    """What trained() says of each network and seed, of as many seeds as the budget has if none are given."""
+def train_all(run: Run, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """What trained() says of each network, of as many seeds as the budget has."""
     budget, cache = BUDGETS[run.mode], run.data / "pictures"
     for split in SPLITS:  # before the processes ask for them
         drawn(budget, split, cache)
-    masks_of(budget, cache)
-    jobs = [(name, seed, budget, run.data, cache) for seed in range(1, (seeds or budget.seeds) + 1) for name in names]
+    jobs = [(name, seed, budget, run.data, cache) for seed in range(1, budget.seeds + 1) for name in names]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        for i, result in enumerate(pool.imap(_kept, jobs)):
+        for i, found in enumerate(pool.imap(_trained_once, jobs)):
+            result = found["value"]
             run.say(f"  training {i + 1} of {len(jobs)}: {result['name']}, seed {result['seed']}: {100 * result['accuracy']:.1f}%")
+            run.dates.add(found["date"])
             results[result["name"]].append(result)
     return results
 

@@ -102,6 +102,20 @@ TEST(segmentation, refuses_the_stages_of_another_network) {
     }
 }
 
+TEST(segmentation, refuses_more_classes_than_a_byte_names) {
+    for (const index_type classes : {0, 257}) {
+        checkpoint file;
+        file.add("classifier.weight", tensor<float>({classes, 8, 1, 1}));
+        file.add("classifier.bias", tensor<float>({classes}));
+        try {
+            const examples::segmentation_head head(file);
+            ADD_FAILURE() << classes << " classes are taken";
+        } catch (const error &e) {
+            EXPECT_EQ(e.code(), error_kind::shape_mismatch) << e.what();
+        }
+    }
+}
+
 TEST(segmentation, refuses_a_file_without_a_head) {
     try {
         const examples::segmentation_head head(checkpoint::open(bundled_model_path()));

@@ -56,7 +56,9 @@ def drawn_once(draw_part: Callable[[str, int, int], tuple[np.ndarray, ...]], spl
         part = 1000
         with multiprocessing.Pool(2) as pool:
             parts = pool.starmap(draw_part, [(split, first + i, min(part, count - i)) for i in range(0, count, part)])
-        np.savez(file, *[np.concatenate(arrays) for arrays in zip(*parts)])
+        unfinished = file.with_suffix(".part.npz")
+        np.savez(unfinished, *[np.concatenate(arrays) for arrays in zip(*parts)])
+        unfinished.rename(file)
     with np.load(file) as arrays:
         return [arrays[name] for name in arrays.files]
 
