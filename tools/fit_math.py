@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Fits the polynomials of kernels/elementwise/math.inl.
+"""Fits the polynomials of kernels/elementwise: math.inl and gelu_segments.inl.
 
 GELU: Phi(-a) = q(a)^8 for a in [0, LIMIT], Phi the normal distribution's function. The weight makes the error of a * Phi(-a) equal over
 the interval; a is then held where q, beyond the interval, is smallest. The rough one has degree 3, and for a < 0.3 the weight makes the
-error of Phi equal. exp: 2^f for |f| <= 1/2, the relative error equal over the interval.
+error of Phi equal. By segments: -a Phi(-a) by a cubic for each of 32 segments of [0, SEGMENTS_END], which are narrower near 0, where
+the function bends most; at 0 the first is exact, and so is its slope. exp: 2^f for |f| <= 1/2, the relative error equal over the interval.
 
-Both by iteratively reweighted least squares (Lawson). Prints the coefficients, the highest power first, GELU's in powers of -a, and
+All by iteratively reweighted least squares (Lawson). Prints the coefficients, the highest power first, GELU's in powers of -a, and
 the largest error of an evaluation in float32. Needs numpy.
 """
 import math
@@ -39,6 +40,43 @@ def fit_gelu(end: float, degree: int, least: float) -> np.ndarray:
     root = phi(-a) ** (1 / POWER)
     weight = np.maximum(a, least) * POWER * phi(-a) / root  # d(a q^8) = a 8 q^7 dq
     return lawson(np.vander(a / end, degree + 1, increasing=True), root, weight) / end ** np.arange(degree + 1)
+
+
+SEGMENTS, SEGMENTS_END = 32, 5.5  # beyond, a Phi(-a) is less than 1.1e-7
+
+
+def print_segments() -> None:
+    # a is in segment round(start * a - bend * a^2): the last is five times as wide as the first.
+    start = np.float32((SEGMENTS - 0.52) / SEGMENTS_END * 2 / 1.2)
+    bend = np.float32(start * 0.8 / (2 * SEGMENTS_END))
+    a = np.linspace(0, SEGMENTS_END, 400001)
+    segment = np.rint(float(start) * a - float(bend) * a * a).astype(int)
+    cubics = np.zeros((SEGMENTS, 4), np.float32)  # in powers of -a, the lowest first
+    for i in range(SEGMENTS):
+        x = a[segment == i][::12]
+        if i == 0:
+            x = x[1:]
+            fitted = [0, 0.5, *lawson(np.vander(-x, 2, increasing=True), (phi(-x) - 0.5) / -x, x)]
+        else:
+            middle = x.mean()
+            local = lawson(np.vander(middle - x, 4, increasing=True), -x * phi(-x), np.ones_like(x))
+            fitted = np.polynomial.Polynomial(local)(np.polynomial.Polynomial([middle, 1])).coef
+        cubics[i] = fitted
+    x = np.linspace(-9, 9, 1800001).astype(np.float32)
+    minus_a = np.maximum(np.float32(-SEGMENTS_END), -np.abs(x))
+    turn = (minus_a.astype(np.float64) * -bend - start).astype(np.float32)
+    shifted = (minus_a.astype(np.float64) * turn + 1.5 * 2**23).astype(np.float32)
+    c = cubics[shifted.view(np.int32) & 31]
+    value = c[:, 3]
+    for k in (2, 1):
+        value = (value.astype(np.float64) * minus_a + c[:, k]).astype(np.float32)
+    value = (value.astype(np.float64) * minus_a + (np.maximum(x, 0) + c[:, 0])).astype(np.float32)
+    error = np.abs(value - x.astype(np.float64) * phi(x.astype(np.float64)))
+    print(f"segments: start {start:.9e}F, bend {bend:.9e}F")
+    for k in range(3, -1, -1):
+        print(f"power {k}:", ", ".join(f"{v:.9e}F" for v in cubics[:, k]))
+    print(f"largest error relative to max(1, |x|): {(error / np.maximum(1, np.abs(x))).max():.2e}")
+    print(f"relative to |x|: {(error / np.maximum(1e-3, np.abs(x))).max():.2e}")
 
 
 def print_exp2() -> None:
@@ -81,4 +119,5 @@ def print_gelu(name: str, end: float, degree: int, least: float) -> None:
 if __name__ == "__main__":
     print_gelu("GELU", 5.2, 7, 1e-3)
     print_gelu("rough GELU", 4.2, 3, 0.3)
+    print_segments()
     print_exp2()

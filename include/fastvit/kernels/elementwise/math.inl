@@ -11,7 +11,7 @@
 ///
 /// In place, Count registers of numbers in memory at a time: one alone would wait at each step for the multiply-add before. Six
 /// fill the registers of AVX2, because x is read again at the end instead of kept.
-template <int Count> FASTVIT_ALWAYS_INLINE void gelu(float *const (&x)[Count]) {
+template <int Count> FASTVIT_ALWAYS_INLINE void gelu_power(float *const (&x)[Count]) {
     constexpr float limit = 6.14669991F;
     constexpr float q[] = {-3.238305453e-06F, -3.569202090e-05F, 3.993263454e-05F, 1.630398561e-03F,
                            7.925541140e-04F,  -3.186645731e-02F, 9.147208184e-02F, 9.170051813e-01F};
@@ -27,6 +27,14 @@ template <int Count> FASTVIT_ALWAYS_INLINE void gelu(float *const (&x)[Count]) {
     FASTVIT_FORGET_MEMORY;
     FASTVIT_UNROLL for (int i = 0; i < Count; ++i) fma(minus_a[i], root[i], max(vec::broadcast(0.0F), vec::load(x[i])))
         .store(x[i]);
+}
+
+/// The one of the two that the tier's registers can do with fewer instructions.
+template <int Count, class Vec = vec> FASTVIT_ALWAYS_INLINE void gelu(float *const (&x)[Count]) {
+    if constexpr (requires(Vec index) { Vec::lookup(gelu_cubics[0], index); })
+        gelu_by_segments<Count, Vec>(x);
+    else
+        gelu_power(x);
 }
 
 /// As gelu(), but within 2.5e-4 * max(1, |x|), for values that are rounded to 8 bits next: the polynomial has degree 3. Fitted by

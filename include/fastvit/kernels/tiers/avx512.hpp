@@ -34,6 +34,10 @@ struct vec {
     static vec load(const float *p) { return {_mm512_loadu_ps(p)}; }
     static vec broadcast(float x) { return {_mm512_set1_ps(x)}; }
     void store(float *p) const { _mm512_storeu_ps(p, v); }
+    /// Of each lane's index only the 5 lowest bits count.
+    static vec lookup(const float (&table)[32], vec index) {
+        return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), _mm512_castps_si512(index.v), _mm512_loadu_ps(table + 16))};
+    }
 };
 
 // The compilers' operators and not the intrinsics: Clang compiles the bodies of those with the flags of the unit.

@@ -3,6 +3,7 @@
 
 // Each uses what the ones before it define.
 // clang-format off
+#include "fastvit/kernels/elementwise/gelu_segments.inl"
 #include "fastvit/kernels/elementwise/math.inl"
 #include "fastvit/kernels/gemm/body.inl"
 #include "fastvit/kernels/depthwise/body.inl"
