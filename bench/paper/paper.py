@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from measure import EFFORTS, Run, cpu_name  # noqa: E402
-from page import OPEN, UNDECIDED, render  # noqa: E402
+from page import OPEN, UNDECIDED, Plot, render  # noqa: E402
 from sections import ORDER  # noqa: E402
 
 
@@ -52,6 +52,9 @@ def main() -> None:
         "mode": run.mode,
         "repetitions": run.effort.repetitions,
     }
+    for name, made in zip(names, sections):
+        for i, block in enumerate(b for b in made.blocks if isinstance(b, Plot)):
+            (options.out / f"{name}_{i + 1}.svg").write_text(block.svg)
     page = options.out / "index.html"
     page.write_text(render(sections, about))
     run.say(f"{page}")
