@@ -46,7 +46,7 @@ SEGMENTS, SEGMENTS_END = 32, 5.5  # beyond, a Phi(-a) is less than 1.1e-7
 
 
 def print_segments() -> None:
-    # a is in segment round(start * a - bend * a^2): the last is five times as wide as the first.
+    # a is in segment round(start * a - bend * a^2): they grow fivefold.
     start = np.float32((SEGMENTS - 0.52) / SEGMENTS_END * 2 / 1.2)
     bend = np.float32(start * 0.8 / (2 * SEGMENTS_END))
     a = np.linspace(0, SEGMENTS_END, 400001)

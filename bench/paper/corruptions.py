@@ -15,7 +15,7 @@ from scipy import ndimage
 
 SEVERITIES = (1, 2, 3, 4, 5)
 DEPARTURES = (
-    "the elastic transform has CIFAR-10-C's constants, as ImageNet-C's smooth over less than a pixel of a small picture",
+    "the elastic transform has CIFAR-10-C's constants, as most of ImageNet-C's smooth over less than a pixel of a small picture",
     "frost's ice is drawn, not photographed",
     "glass blur moves all pixels at once and equally far to all sides, not one after another",
 )
@@ -40,15 +40,15 @@ def _blurred(x: Picture, sigma: float) -> Picture:
     return ndimage.gaussian_filter(x, (sigma, sigma, 0), mode="mirror")
 
 
-def _moving(x: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
-    """Blur along a direction, on one side only, by 2 radius + 1 steps of a pixel, as ImageMagick's."""
-    steps = np.arange(0, 2 * max(1, round(radius)) + 1)
+def _moving(x: np.ndarray, radius: int, sigma: float, angle: float, unit: float = 1) -> np.ndarray:
+    """Blur along a direction, on one side only, by 2 radius + 1 steps, as ImageMagick's. A step is `unit` pixels, and it is 1 there."""
+    steps = np.arange(0, 2 * radius + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
-    reach, (height, width) = len(steps) + 1, x.shape[:2]
+    reach, (height, width) = math.ceil(unit * steps[-1]) + 1, x.shape[:2]
     padded = np.pad(x, ((reach, reach),) * 2 + ((0, 0),) * (x.ndim - 2), mode="reflect")
     out = np.zeros_like(x)
     for weight, step in zip(weights / weights.sum(), steps):
-        y, dx = reach - math.sin(angle) * step, reach - math.cos(angle) * step
+        y, dx = reach - math.sin(angle) * step * unit, reach - math.cos(angle) * step * unit
         top, left = math.floor(y), math.floor(dx)
         down, right = y - top, dx - left
         for row, rows in ((top, 1 - down), (top + 1, down)):
@@ -123,8 +123,7 @@ def glass_blur(x: Picture, s: int, rng: Random) -> Picture:
 
 def motion_blur(x: Picture, s: int, rng: Random) -> Picture:
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[s]
-    unit = len(x) / 224
-    return _moving(x, radius * unit, sigma * unit, math.radians(rng.uniform(-45, 45)))
+    return _moving(x, radius, sigma, math.radians(rng.uniform(-45, 45)), len(x) / 224)
 
 
 def zoom_blur(x: Picture, s: int, rng: Random) -> Picture:

@@ -2,6 +2,7 @@
 """The corruptions: pictures stay pictures, the same every time, and severity is what it says. 77: not here. test.sh runs it."""
 from __future__ import annotations
 
+import math
 import sys
 import unittest
 from pathlib import Path
@@ -61,20 +62,21 @@ class Corruptions(unittest.TestCase):
             self.assertAlmostEqual(float(hit), share, delta=0.02)
 
     def test_motion_is_as_long_as_published(self) -> None:
+        x = np.zeros((129, 129))
+        x[:, 64] = 1
         for radius, sigma, mean in ((10, 3, 2.1), (15, 8, 6.1), (15, 12, 9.0), (20, 15, 11.4)):
-            x = np.zeros((1, 129))
-            x[0, 64] = 1
-            moved = _moving(np.repeat(x, 129, 0), radius, sigma, 0.0)[0]
-            self.assertAlmostEqual(float(moved.sum()), 1)
-            self.assertEqual(np.flatnonzero(moved > 1e-12).tolist(), list(range(64, 64 + 2 * radius + 1)))
-            self.assertAlmostEqual(float(moved @ np.arange(129)) - 64, mean, delta=0.1)
+            for unit in (1, 48 / 224):
+                moved = _moving(x, radius, sigma, 0.0, unit)[0]
+                self.assertAlmostEqual(float(moved.sum()), 1)
+                self.assertAlmostEqual(float(moved @ np.arange(129)) - 64, mean * unit, delta=0.1 * unit)
+                self.assertEqual(np.flatnonzero(moved > 1e-12).tolist(), list(range(64, 64 + math.ceil(2 * radius * unit) + 1)))
 
     def test_clouds_are_as_smooth_as_published(self) -> None:
         """Displacements fall by the square of the decay with each octave."""
         x = np.stack([_plasma(64, 1.4, np.random.default_rng(i)) for i in range(20)])
         fine, coarse = (np.abs(np.diff(x[:, ::step, ::step], axis=1)).mean() for step in (1, 2))
         self.assertAlmostEqual(float(coarse / fine), 1.4**2, delta=0.3)
-    
+
     def test_contrast_keeps_the_mean(self) -> None:
         for severity, factor in zip(SEVERITIES, (0.4, 0.3, 0.2, 0.1, 0.05)):
             found = corrupted(PICTURES, "contrast", severity).astype(float)

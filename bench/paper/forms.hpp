@@ -71,9 +71,9 @@ template <class Visitor> void for_each_tensor(const fastvit::checkpoint &source,
             if (w.folded)
                 fastvit::parts::conv_ffn::describe(list.in("mlp"), w.ffn, c);
             else
-                Part::describe(list, w, c);
+                Part::describe(inside, w, c);
         } else {
-            Part::describe(list, w, c);
+            Part::describe(inside, w, c);
         }
         for (const fastvit::loading::listed_tensor &t : list.list())
             if (t.values) visit(t);

@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,11 @@ def results_of(report: dict[str, Any]) -> dict[str, Result]:
     return results
 
 
+def machine() -> list[str]:
+    """What times and last bits depend on beside programs."""
+    return [cpu_name(), os.environ.get("FASTVIT_ISA", "")]
+
+
 def fingerprint(made_from: Any) -> str:
     """The same for the same settings and the same contents of files."""
 
@@ -92,8 +98,10 @@ def fingerprint(made_from: Any) -> str:
 def kept(path: Path, made_from: Any, measure: Callable[[], Any]) -> dict[str, Any]:
     """What measure() gave, and when, from the first time that it was asked for with this `made_from`: JSON, files and dataclasses."""
     key = fingerprint(made_from)
-    if path.exists() and (found := json.loads(path.read_text()))["made_from"] == key:
-        return found
+    if path.exists():
+        found = json.loads(path.read_text())
+        if isinstance(found, dict) and found.get("made_from") == key:
+            return found
     found = {"made_from": key, "value": measure(), "date": datetime.date.today().isoformat()}
     part = path.with_suffix(".part")
     part.write_text(json.dumps(found))
@@ -146,7 +154,7 @@ class Run:
             output.unlink()
             return report
 
-        report = self.kept(group, [self.program, options, cpu_name()], measure)
+        report = self.kept(group, [self.program, options, machine()], measure)
         self.context = report["context"]
         self.isa = next((b["label"] for b in report["benchmarks"] if "label" in b), self.isa)
         return results_of(report)

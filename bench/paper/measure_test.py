@@ -37,6 +37,12 @@ class Kept(unittest.TestCase):
         self.program.write_text("second")
         self.assertEqual(self.ask(repetitions=5), 3)
 
+    def test_is_measured_again_where_there_is_something_else(self) -> None:
+        for other in ('{"value": 7}', "[7]"):
+            (self.folder / "kept.json").write_text(other)
+            self.assertEqual(self.ask(), self.times)
+        self.assertEqual(self.times, 2)
+
     def test_a_measurement_that_fails_leaves_nothing(self) -> None:
         with self.assertRaises(ZeroDivisionError):
             kept(self.folder / "kept.json", [], lambda: 1 // 0)

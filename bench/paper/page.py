@@ -44,6 +44,7 @@ class Claim:
     here: str
     verdict: str
     why: str = ""
+    counted: bool = False  # and not measured: as certain in a quick run
 
 
 @dataclass

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 import torch.nn.functional as F
 
-from measure import Run, kept
+from measure import Run, fingerprint, kept, machine
 from networks import NETWORKS, SIDE, TOOLS  # which also makes tools/shapes importable
 
 from dataset import draw_many_masks
@@ -55,11 +56,20 @@ def weights_file(folder: Path, name: str, seed: int) -> Path:
     return folder / f"trained_{name}_{seed}.pt"
 
 
+def pictures_folder(run: Run) -> Path:
+    """Where the pictures are kept: another one for what draws them otherwise."""
+    return run.data / f"pictures_{fingerprint(drawn_from())[:12]}"
+
+
+def drawn_from() -> list[Any]:
+    return [TOOLS / "shapes" / "dataset.py", np.__version__, PIL.__version__]
+
+
 def made_from(name: str, seed: int, budget: Budget) -> list[Any]:
-    """All that a training follows from, versions of the libraries included."""
-    tools = [TOOLS / file for file in ("fastvit_torch.py", "mixers_torch.py", "shapes/dataset.py", "shapes/train.py")]
+    """All that a training follows from."""
+    tools = [TOOLS / file for file in ("fastvit_torch.py", "mixers_torch.py", "shapes/train.py")]
     here = Path(__file__).resolve()
-    return [name, seed, budget, here, here.with_name("networks.py"), *tools, torch.__version__, np.__version__]
+    return [name, seed, budget, here, here.with_name("networks.py"), *tools, *drawn_from(), torch.__version__, machine()]
 
 
 def trained(name: str, seed: int, budget: Budget, folder: Path, cache: Path) -> dict[str, Any]:
@@ -103,7 +113,7 @@ def _trained_once(job: tuple[str, int, Budget, Path, Path]) -> dict[str, Any]:
 
 def train_all(run: Run, names: list[str]) -> dict[str, list[dict[str, Any]]]:
     """What trained() says of each network, of as many seeds as the budget has."""
-    budget, cache = BUDGETS[run.mode], run.data / "pictures"
+    budget, cache = BUDGETS[run.mode], pictures_folder(run)
     for split in SPLITS:  # before the processes ask for them
         drawn(budget, split, cache)
     jobs = [(name, seed, budget, run.data, cache) for seed in range(1, budget.seeds + 1) for name in names]

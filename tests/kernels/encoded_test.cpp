@@ -354,7 +354,7 @@ TEST(encoded_tiers, emulated_gelu_is_accurate) {
                 else if (at == -infinity)
                     ASSERT_NEAR(y[lane], 0, 3e-7) << tier->name;
                 else
-                    ASSERT_NEAR(y[lane], reference::gelu(at), std::min(3e-7 * std::max(1.0, size), 1e-5 * size) + 1e-7 * (size > 5))
+                    ASSERT_NEAR(y[lane], reference::gelu(at), std::min(3e-7 * std::max(1.0, at), 1e-5 * size) + 1e-7 * (size > 5))
                         << tier->name << " at " << at;
             }
         }

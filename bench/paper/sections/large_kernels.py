@@ -43,7 +43,8 @@ def section(run: Run) -> Section:
         out.claims += [
             Claim(f"Attention instead of large kernels takes longer: {pair}", change(figures["latency"]), change(more),
                   compared(more, figures["latency"], 100 * max(here[a].spread, here[b].spread))),
-            Claim(f"Attention instead of large kernels needs more parameters: {pair}", change(figures["parameters"]), change(larger), compared(larger, figures["parameters"], 0)),
+            Claim(f"Attention instead of large kernels needs more parameters: {pair}", change(figures["parameters"]), change(larger),
+                  compared(larger, figures["parameters"], 0), counted=True),
         ]
     cost = -less(here["v4"].ms, here["v1"].ms)
     out.claims.append(Claim(f"Large kernels have minimal effect on latency, here at most {MINIMAL}%: V4 beside V1", "minimal", change(cost),

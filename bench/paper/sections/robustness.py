@@ -15,10 +15,10 @@ NETWORKS = ("rep_mixer", "attention", "residual", "mobile")
 PLAIN = ("residual", "mobile")
 MOSAIC = "on a mosaic"
 OTHER = "other"  # beside the corruptions: clean pictures and those of another kind
-CLAIMS = (
-    "FastViT is more robust to corruptions than convolutional networks of its cost",
-    "FastViT is more robust to out-of-distribution samples than convolutional networks of its cost",
-)
+CLAIMS = {  # and what they were tried on
+    "FastViT is more robust to corruptions than convolutional networks of its cost": "yes (ImageNet-C)",
+    "FastViT is more robust to out-of-distribution samples than convolutional networks of its cost": "yes (ImageNet-A, -R, -Sketch)",
+}
 
 # The error of each seed, by network and by severity or kind.
 Errors = dict[str, dict[str, list[float]]]
@@ -30,10 +30,10 @@ def _errors(run: Run, name: str) -> Errors:
     from corruptions import SEVERITIES, corrupted
     from other_pictures import KINDS, on_mosaic
     from train import accuracy, predict, reduced
-    from training import BUDGETS, load, masks_of, pictures_of
+    from training import BUDGETS, load, masks_of, pictures_folder, pictures_of
 
     torch.set_num_threads(1)
-    budget, cache = BUDGETS[run.mode], run.data / "pictures"
+    budget, cache = BUDGETS[run.mode], pictures_folder(run)
     pictures, labels = pictures_of(budget, "test", cache)
     if name == OTHER:
         tried = {"none": pictures, **{kind: change(pictures) for kind, change in KINDS.items()},
@@ -46,20 +46,22 @@ def _errors(run: Run, name: str) -> Errors:
 
 def _errors_once(job: tuple[Run, str]) -> dict[str, Any]:
     run, name = job
+    import scipy
+
     from training import BUDGETS, made_from
 
     budget = BUDGETS[run.mode]
     nets = [made_from(n, seed + 1, budget) for n in NETWORKS for seed in range(budget.seeds)]
     scripts = [Path(__file__).resolve(), HERE / "corruptions.py", HERE / "other_pictures.py"]
-    return kept(run.data / f"errors_{name}.json", [nets, scripts], lambda: _errors(run, name))
+    return kept(run.data / f"errors_{name}.json", [nets, scripts, scipy.__version__], lambda: _errors(run, name))
 
 
 def measured(run: Run) -> dict[str, Errors]:
     """By corruption."""
     from corruptions import CORRUPTIONS
-    from training import BUDGETS, PROCESSES, masks_of
+    from training import BUDGETS, PROCESSES, masks_of, pictures_folder
 
-    masks_of(BUDGETS[run.mode], run.data / "pictures")  # before the processes ask for them
+    masks_of(BUDGETS[run.mode], pictures_folder(run))  # before the processes ask for them
     names, errors = [OTHER, *CORRUPTIONS], {}
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for i, (name, found) in enumerate(zip(names, pool.imap(_errors_once, [(run, name) for name in names]))):
@@ -71,9 +73,8 @@ def measured(run: Run) -> dict[str, Errors]:
 
 def section(run: Run) -> Section:
     out = Section("Robustness")
-    paper = "yes (ImageNet-C, -A, -R, -Sketch)"
     if not has_torch():
-        out.claims = [Claim(text, paper, "", OPEN, "needs PyTorch, SciPy and Pillow") for text in CLAIMS]
+        out.claims = [Claim(text, paper, "", OPEN, "needs PyTorch, SciPy and Pillow") for text, paper in CLAIMS.items()]
         return out
     from corruptions import DEPARTURES, GROUPS, SEVERITIES
     from networks import NETWORKS as ALL
@@ -104,7 +105,7 @@ def section(run: Run) -> Section:
 
     out.text = [
         f"The 15 corruptions of ImageNet-C at 5 severities, by their published definitions, on {budget.held_out:,} held-out drawn pictures "
-        f"of {budget.side} x {budget.side}. Lengths are scaled to that size. Three things are not as published: {'; '.join(DEPARTURES)}.",
+        f"of {budget.side} x {budget.side}. Lengths are scaled to that size. Not as published: {'; '.join(DEPARTURES)}.",
         "All networks were trained by one recipe on clean pictures, which have a little blur and noise of their own, with "
         f"{budget.seeds} seed{'s' if budget.seeds > 1 else ''} each. The plain networks' widths are chosen so that they cost about as much "
         "as FastViT. Errors are in percent, ± half of what the seeds differ by. FastViT, with RepMixer alone, agrees with the paper if "
@@ -126,7 +127,7 @@ def section(run: Run) -> Section:
               [*(row(kind, lambda n: percent(seeds(n, [OTHER], [kind]))) for kind in kinds), row("mean", lambda n: percent(strange[n]))],
               "Out of distribution: error on pictures of a kind that training had none of, %"),
     ]
-    for text, found in zip(CLAIMS, ({n: corrupted(n) for n in NETWORKS}, strange)):
+    for (text, paper), found in zip(CLAIMS.items(), ({n: corrupted(n) for n in NETWORKS}, strange)):
         best = min((found[n] for n in PLAIN), key=np.mean)
         out.claims.append(Claim(text, paper, f"mean error {percent(found['rep_mixer'])}%, the better of the plain ones {percent(best)}%",
                                 apart(best, found["rep_mixer"])))

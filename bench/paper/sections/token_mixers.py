@@ -31,7 +31,8 @@ def explanation(ours: Result, pooling: Result, skip: Result, size: int) -> str:
         f" Why not more on this processor: pooling itself takes {ms(pooling['token_mixer_ms'])} of {ms(pooling.ms)} ms, so that with a "
         f"mixer that took no time at all the network would be {pooling.ms / without:.2f} times as fast; ConvFFN takes "
         f"{100 * pooling['mlp_ms'] / pooling.ms:.0f}% of the time. And what the paper removes from RepMixer this library removes from "
-        "pooling too: folded, its norm, layer scale, difference and skip connection are a depthwise 3 x 3, as RepMixer is. The mixers alone take {ms(ours['token_mixer_ms'])} ms (RepMixer), {ms(pooling['token_mixer_ms'])} "
+        "pooling too: folded, its norm, layer scale, difference and skip connection are a depthwise 3 x 3, as RepMixer is. The mixers "
+        f"alone take {ms(ours['token_mixer_ms'])} ms (RepMixer), {ms(pooling['token_mixer_ms'])} "
         f"(pooling) and {ms(skip['token_mixer_ms'])} (pooling with its skip connection)."
     )
 

@@ -53,7 +53,7 @@ FASTVIT_ALWAYS_INLINE void activate_pixels(activation act, float *const *c, inde
 }
 
 /// The activation of a panel that gemm_tile stored, read back from the first-level cache: unrolled inside each tile shape, GELU
-/// would be most of the code of this file. Three pixels at a time: with AVX2 six registers, as many as gelu() has room for.
+/// would be most of the code of this file. Three pixels at a time: with AVX2 six registers, as many as gelu_power() has room for.
 template <int Vectors> void activate_panel(activation act, float *const *c, index_type pixels, index_type column) {
     for (; pixels >= 3; pixels -= 3, c += 3) activate_pixels<3, Vectors>(act, c, column);
     for (; pixels > 0; --pixels, ++c) activate_pixels<1, Vectors>(act, c, column);

@@ -20,6 +20,7 @@
 //     load_bfloat16(p)         from 16 bits
 //     round_to_bfloat16(a)     to nearest, ties to even; a NaN, which that might make an infinity, becomes a quiet one
 //     interleave(a, b, f, s)   f = a0 b0 a1 b1 ..., s = the rest
+//     vec::lookup(t, i)        t[i & 31] of 32 floats, i the bits of a lane: where the tier has an instruction, GELU uses it
 //
 // and, for products below float32, int8_product and bfloat16_product:
 //
