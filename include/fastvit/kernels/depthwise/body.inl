@@ -66,9 +66,9 @@ void depthwise_band(const depthwise_args &d, const float *in, float *out, index_
 }
 
 template <int Kernel, int Stride, int Multiplier> void depthwise_of(const depthwise_args &d) {
-    // With two accumulators an output, half the columns.
+    // A row that is left over has tiles of as many outputs as a band: fewer chains of multiply-adds would wait for each other.
+    constexpr int outputs = depthwise_rows * depthwise_columns / Multiplier;
     constexpr int band = Stride == 1 && Multiplier == 1 ? depthwise_rows : 1;
-    constexpr int columns = depthwise_rows * depthwise_columns / band / Multiplier;
     constexpr index_type block = (Kernel * Kernel + 1) * Multiplier * vec::lanes;
     // All rows of a block of channels before the next block: the rows shared by two bands are still in the cache.
     const packed_depthwise_view &w = d.window;
@@ -79,12 +79,12 @@ template <int Kernel, int Stride, int Multiplier> void depthwise_of(const depthw
         float *out = d.out + channel * Multiplier;
         index_type rows = d.rows;
         for (; rows >= band; rows -= band) {
-            depthwise_band<band, columns, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
+            depthwise_band<band, outputs / band, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
             in += band * Stride * d.in_row;
             out += band * d.out_row;
         }
         for (; rows > 0; --rows) {
-            depthwise_band<1, columns, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
+            depthwise_band<1, outputs, Kernel, Stride, Multiplier>(d, in, out, d.columns, weights, store_second);
             in += Stride * d.in_row;
             out += d.out_row;
         }
