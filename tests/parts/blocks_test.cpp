@@ -186,37 +186,44 @@ TEST_F(blocks, folded_weights_run_in_either_graph) {
 }
 
 // Every pixel of a map is in exactly one tile, and no tile has more pixels than a kernel takes or than was planned for.
+void expect_covers(const runtime::tiling &tiles) {
+    const runtime::extent &e = tiles.size;
+    std::vector<int> covered(e.pixels());
+    index_type most = 0;
+    for (index_type i = 0; i < tiles.count(); ++i) {
+        const runtime::tile t = tiles[i];
+        EXPECT_GT(t.pixels(), 0);
+        most = std::max(most, t.pixels());
+        for (index_type p = 0; p < t.pixels(); ++p)
+            ++covered.at((t.image * e.height + t.y + p / t.columns) * e.width + t.x + p % t.columns);
+    }
+    EXPECT_TRUE(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }));
+    EXPECT_LE(most, tiles.most_pixels());
+    EXPECT_LE(tiles.most_pixels(), fastvit::kernels::gemm_max_pixels);
+}
+
 TEST(tiling, covers_every_pixel_once) {
     for (const runtime::extent &e :
-         {runtime::extent{1, 1, 1, 8}, {2, 3, 5, 8}, {1, 33, 17, 8}, {1, 8, 8, 8}, {3, 1, 300, 8}, {1, 64, 1, 8}})
+         {runtime::extent{1, 1, 1, 8}, {2, 3, 5, 8}, {1, 33, 17, 8}, {1, 8, 8, 8}, {3, 1, 300, 8}, {1, 64, 1, 8}, {1, 56, 56, 8}})
         for (const index_type target : {0, 1, 7, 48, 100, 256, 1000})
             for (const int workers : {1, 2, 3, 16}) {
                 SCOPED_TRACE(testing::Message() << e.images << " x " << e.height << " x " << e.width << ", target " << target
                                                 << ", " << workers << " workers");
-                const runtime::tiling tiles(e, target, workers);
-                std::vector<int> covered(e.pixels());
-                index_type most = 0;
-                for (index_type i = 0; i < tiles.count(); ++i) {
-                    const runtime::tile t = tiles[i];
-                    most = std::max(most, t.pixels());
-                    for (index_type p = 0; p < t.pixels(); ++p)
-                        ++covered.at((t.image * e.height + t.y + p / t.columns) * e.width + t.x + p % t.columns);
-                }
-                EXPECT_TRUE(std::all_of(covered.begin(), covered.end(), [](int n) { return n == 1; }));
-                EXPECT_LE(most, tiles.most_pixels());
-                EXPECT_LE(tiles.most_pixels(), fastvit::kernels::gemm_max_pixels);
+                expect_covers(runtime::tiling(e, target, workers));
+                expect_covers(runtime::tiling::windows(e, target, workers));
             }
 }
 
 // Two workers that take tile after tile get nearly the same number of pixels, and so end at nearly the same time.
 TEST(tiling, shares_evenly) {
     for (const index_type side : {8, 16, 32, 64})
-        for (const index_type target : {38, 48, 64, 96}) {
-            const runtime::tiling tiles({1, side, side, 8}, target, 2);
-            index_type work[2] = {};
-            for (index_type i = 0; i < tiles.count(); ++i) work[work[1] < work[0]] += tiles[i].pixels();
-            EXPECT_LE(std::abs(work[0] - work[1]), side) << side << " x " << side << ", target " << target;
-        }
+        for (const index_type target : {38, 48, 64, 96})
+            for (const runtime::tiling &tiles :
+                 {runtime::tiling({1, side, side, 8}, target, 2), runtime::tiling::windows({1, side, side, 8}, target, 2)}) {
+                index_type work[2] = {};
+                for (index_type i = 0; i < tiles.count(); ++i) work[work[1] < work[0]] += tiles[i].pixels();
+                EXPECT_LE(std::abs(work[0] - work[1]), side) << side << " x " << side << ", target " << target;
+            }
 }
 
 } // namespace

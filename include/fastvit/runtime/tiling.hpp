@@ -19,12 +19,18 @@ struct tile {
 struct tiling {
     extent size;
     index_type down, across; ///< tiles
+    index_type unit = 1;     ///< columns: a tile begins at a multiple of it
 
     /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit.
-    tiling(const extent &e, index_type target, int workers) : size(e) {
-        target = std::clamp<index_type>(target, 1, kernels::gemm_max_pixels);
-        across = (e.width + target - 1) / target;
-        cut_down(std::clamp<index_type>(target / columns(), 1, e.height), workers);
+    tiling(const extent &e, index_type target, int workers) : tiling(e) { cut(target, kernels::gemm_max_pixels, workers); }
+    /// The same for layers that read a window around each pixel: tiles that are rather high than wide read less of what lies
+    /// around them, and the window's rows stay in the first-level cache from one column to the next. 4 is the width of a
+    /// depthwise kernel's tile.
+    static tiling windows(const extent &e, index_type target, int workers) {
+        tiling t(e);
+        t.unit = 4;
+        t.cut(target, 16, workers);
+        return t;
     }
     /// Bands of about that many whole rows.
     static tiling bands(const extent &e, index_type rows, int workers) {
@@ -34,17 +40,25 @@ struct tiling {
     }
 
     index_type count() const noexcept { return size.images * down * across; }
-    index_type rows() const noexcept { return (size.height + down - 1) / down; }       ///< of the highest tile
-    index_type columns() const noexcept { return (size.width + across - 1) / across; } ///< of the widest tile
+    index_type rows() const noexcept { return (size.height + down - 1) / down; }           ///< of the highest tile
+    index_type columns() const noexcept { return (units() + across - 1) / across * unit; } ///< of the widest tile, or more
     index_type most_pixels() const noexcept { return rows() * columns(); }
     tile operator[](index_type i) const noexcept {
         const index_type row = i / across % down, column = i % across;
-        const index_type y = row * size.height / down, x = column * size.width / across;
-        return {i / (across * down), y, x, (row + 1) * size.height / down - y, (column + 1) * size.width / across - x};
+        const index_type y = row * size.height / down, x = column * units() / across * unit;
+        const index_type right = std::min((column + 1) * units() / across * unit, size.width);
+        return {i / (across * down), y, x, (row + 1) * size.height / down - y, right - x};
     }
 
   private:
     explicit tiling(const extent &e) : size(e), across(1) {}
+    index_type units() const noexcept { return (size.width + unit - 1) / unit; }
+    void cut(index_type target, index_type most_columns, int workers) noexcept {
+        target = std::clamp<index_type>(target, unit, kernels::gemm_max_pixels);
+        most_columns = std::min(target, most_columns) / unit * unit;
+        across = (units() * unit + most_columns - 1) / most_columns;
+        cut_down(std::clamp<index_type>(target / columns(), 1, size.height), workers);
+    }
     void cut_down(index_type most_rows, int workers) noexcept {
         down = (size.height + most_rows - 1) / most_rows;
         while (count() % workers != 0 && down < size.height) ++down;
