@@ -74,6 +74,9 @@ class stem {
 
     // Output rows of a step.
     static constexpr index_type step = 4;
+    // Columns of a call of the depthwise kernel: a cache line holds two of its blocks of channels, and is still in the
+    // first-level cache for the second.
+    static constexpr index_type block = 16;
 
     // Step by step down a band, so that neither the imported picture nor the first convolution's output, which is four times as
     // large as the last one's, leaves the cache. Two steps share a row of the first convolution's output; two bands both compute
@@ -116,8 +119,11 @@ class stem {
                     else
                         run_first(c, first, picture_windows, {0, r, 0, 1, half.width}, strip.at(0, r, 0), pixel);
                 }
-                c.kernels.depthwise(
-                    depthwise_over(second.depthwise(), strip_windows, {0, 0, 0, rows, width}, narrow, pixel, width * pixel));
+                for (index_type x = 0, count; x < width; x += count) {
+                    count = std::min(block, width - x);
+                    c.kernels.depthwise(depthwise_over(second.depthwise(), strip_windows, {0, 0, x, rows, count},
+                                                       narrow + x * pixel, pixel, width * pixel));
+                }
                 c.kernels.affine({.x = narrow,
                                   .x_pixel = pixel,
                                   .y = narrow,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace runtime {
 
@@ -59,10 +60,32 @@ class image_source {
             for (std::size_t channel = 0; channel < 3; ++channel) to[channel] = (*values_)[channel][from[channel]];
     }
     void import_planes(const extent &size, index_type n, index_type y, index_type pixel_stride, float *to) const {
-        for (index_type channel = 0; channel < size.channels; ++channel) {
-            const float *const from = planes_ + ((n * size.channels + channel) * size.height + y) * size.width;
-            for (index_type x = 0; x < size.width; ++x) to[x * pixel_stride + channel] = from[x];
+        const index_type plane = size.height * size.width;
+        const float *const from = planes_ + n * size.channels * plane + y * size.width;
+        if (size.channels == 3) return interleave(from, from + plane, from + 2 * plane, size.width, to);
+        for (index_type channel = 0; channel < size.channels; ++channel)
+            for (index_type x = 0; x < size.width; ++x) to[x * pixel_stride + channel] = from[channel * plane + x];
+    }
+
+    // Four pixels at a time: number by number, a picture takes a seventh of the stem's time.
+    static void interleave(const float *red, const float *green, const float *blue, index_type count, float *to) {
+        using floats = float __attribute__((vector_size(16)));
+        index_type x = 0;
+        for (; x + 4 <= count; x += 4, to += 12) {
+            floats r, g, b;
+            std::memcpy(&r, red + x, sizeof r);
+            std::memcpy(&g, green + x, sizeof g);
+            std::memcpy(&b, blue + x, sizeof b);
+            const floats low = __builtin_shufflevector(r, g, 0, 4, 1, 5), high = __builtin_shufflevector(r, g, 2, 6, 3, 7);
+            const floats b0_r1 = __builtin_shufflevector(b, low, 0, 0, 6, 6), g1_b1 = __builtin_shufflevector(low, b, 3, 3, 5, 5),
+                         b2_r3 = __builtin_shufflevector(b, high, 2, 2, 6, 6),
+                         g3_b3 = __builtin_shufflevector(high, b, 3, 3, 7, 7);
+            const floats pixels[] = {__builtin_shufflevector(low, b0_r1, 0, 1, 4, 6),
+                                     __builtin_shufflevector(g1_b1, high, 0, 2, 4, 5),
+                                     __builtin_shufflevector(b2_r3, g3_b3, 0, 2, 4, 6)};
+            std::memcpy(to, pixels, sizeof pixels);
         }
+        for (; x < count; ++x, to += 3) to[0] = red[x], to[1] = green[x], to[2] = blue[x];
     }
 
     const float *planes_ = nullptr;
