@@ -67,7 +67,7 @@ class image_source {
             for (index_type x = 0; x < size.width; ++x) to[x * pixel_stride + channel] = from[channel * plane + x];
     }
 
-    // Four pixels at a time: number by number, a picture takes a seventh of the stem's time.
+    // Four pixels at a time: number by number, an image takes 7% of the stem's time.
     static void interleave(const float *red, const float *green, const float *blue, index_type count, float *to) {
         using floats = float __attribute__((vector_size(16)));
         index_type x = 0;
