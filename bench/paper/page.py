@@ -14,7 +14,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-plt.rcParams.update({"figure.figsize": (7.2, 4.2), "axes.grid": True, "grid.alpha": 0.3, "svg.fonttype": "none",
+plt.rcParams.update({"axes.grid": True, "grid.alpha": 0.3, "svg.fonttype": "none",
                      "svg.hashsalt": "fastvit", "font.size": 10})
 
 AGREES, PARTLY, DIFFERS, UNDECIDED, OPEN = "agrees", "partly", "does not agree", "undecided", "not measured"
@@ -55,9 +55,9 @@ class Section:
     claims: list[Claim] = field(default_factory=list)
 
 
-def plot(draw: Callable[[Any], None], caption: str = "") -> Plot:
-    """What draw(axes) draws."""
-    figure, axes = plt.subplots()
+def plot(draw: Callable[[Any], None], caption: str = "", height: float = 4.2) -> Plot:
+    """What draw(axes) draws; `height` in inches."""
+    figure, axes = plt.subplots(figsize=(7.2, height))
     draw(axes)
     figure.tight_layout()
     image = io.StringIO()

@@ -20,6 +20,7 @@ FAMILIES = {"fastvit": "FastViT, float32", "fastvit_int8": "FastViT, int8", "eff
             "resnet50": "ResNet-50", "mobilenet": "MobileNetV3", "regnet": "RegNetY"}
 
 ORDER = "The order of the variants by latency, T8 to MA36"
+RUNS = 3  # of each network in a round
 TRADE_OFF = "FastViT has the best trade-off of accuracy and latency"
 
 
@@ -81,14 +82,14 @@ class Peers:
             peer.close()
 
     def round(self, i: int) -> dict[str, Any]:
-        """Milliseconds of three runs of each network, in random order, and the runtime of the others."""
+        """Milliseconds of RUNS runs of each network, in random order, and the runtime of the others."""
         first = not self.peers
         if first:
             for name, start in openers(self.run).items():
                 self.peers[name] = start()
         self.run.say(f"  round {i + 1} of {self.run.effort.repetitions}")
         order = random.sample(list(self.peers), len(self.peers))
-        times = {name: self.peers[name].ask(f"run {WARM_UP if first else 1} 3") for name in order}
+        times = {name: self.peers[name].ask(f"run {WARM_UP if first else 1} {RUNS}") for name in order}
         return {"ms": times, "runtime": next(peer.start["name"] for name, peer in self.peers.items() if "/" not in name)}
 
 
@@ -96,7 +97,7 @@ def measured(run: Run) -> tuple[dict[str, list[float]], str]:
     """Milliseconds of all runs of all networks, and the runtime of the others. Each round is kept by itself."""
     programs, peers = run.peers / "programs" / "bin", HERE.parent / "peers"
     made_from = [{name: about["size"] for name, about in others_of(run).items()}, run.effort, exported_from(), machine(),
-                 programs / "peer_fastvit", programs / "make_checkpoint", Path(__file__).resolve(),
+                 programs / "peer_fastvit", programs / "make_checkpoint", RUNS,
                  *(peers / file for file in ("compare.py", "onnxruntime_c.py", "peer_onnxruntime.py", "package-lock.json"))]
     with Peers(run) as peers:
         rounds = [run.kept(f"figure_1_{i + 1}", made_from, lambda i=i: peers.round(i)) for i in range(run.effort.repetitions)]
@@ -137,7 +138,7 @@ def section(run: Run) -> Section:
         "other network there is a FastViT that is at least as accurate and faster, and partly if there is one for more than half.",
     ]
     out.blocks = [
-        plot(lambda axes: draw(axes, points), "Published top-1 on ImageNet against milliseconds measured here."),
+        plot(lambda axes: draw(axes, points), "Published top-1 on ImageNet against milliseconds measured here.", 6),
         Table(["", "image", "top-1, published", "milliseconds", f"on a phone ({published['source']})"],
               [[label, str(size), f"{top1:.1f}", ms(value),
                 f"{published[name.split('/')[1]]['phone_ms']}" if name.startswith("fastvit/") else ""]
@@ -176,9 +177,8 @@ def draw(axes: Any, points: dict[str, tuple[str, float, float, int]]) -> None:
         axes.plot([p[1] for p in members], [p[2] for p in members], "o-" if ours else "s--", lw=2 if ours else 1, ms=5 if ours else 4,
                   label=title)
         for label, value, top1, _ in members:
-            if kind != "fastvit_int8":
-                axes.annotate(label, (value, top1), xytext=(-4, 6) if ours else (4, -9), textcoords="offset points", fontsize=7,
-                              ha="right" if ours else "left")
+            axes.annotate(label.removesuffix(" int8").removeprefix(title).lstrip("-"), (value, top1), xytext=(-5, 5) if ours else (4, -9),
+                          textcoords="offset points", fontsize=7, ha="right" if ours else "left")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("milliseconds on one core (logarithmic)")

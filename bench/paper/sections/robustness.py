@@ -1,79 +1,20 @@
 """Corrupted pictures and pictures of another kind: FastViT beside two plain networks of its cost, trained by the same recipe."""
 from __future__ import annotations
 
-import multiprocessing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from measure import HERE, Run, kept
+from measure import Run
 from page import OPEN, Claim, Section, Table, apart, plot
 from sections.accuracy import has_torch, percent
 
-NETWORKS = ("rep_mixer", "attention", "residual", "mobile")
 PLAIN = ("residual", "mobile")
-MOSAIC = "on a mosaic"
-OTHER = "other"  # beside the corruptions: clean pictures and those of another kind
+NETWORKS = ("rep_mixer", "attention", *PLAIN)
 CLAIMS = {  # and what they were tried on
     "FastViT is more robust to corruptions than convolutional networks of its cost": "yes (ImageNet-C)",
     "FastViT is more robust to out-of-distribution samples than convolutional networks of its cost": "yes (ImageNet-A, -R, -Sketch)",
 }
-
-# The error of each seed, by network and by severity or kind.
-Errors = dict[str, dict[str, list[float]]]
-
-
-def _errors(run: Run, name: str) -> Errors:
-    import torch
-
-    from corruptions import SEVERITIES, corrupted
-    from fastvit_torch import FastViT, fold
-    from other_pictures import KINDS, on_mosaic
-    from train import accuracy, predict, reduced
-    from training import BUDGETS, load, masks_of, pictures_folder, pictures_of
-
-    torch.set_num_threads(1)
-    budget, cache = BUDGETS[run.mode], pictures_folder(run)
-    pictures, labels = pictures_of(budget, "test", cache)
-    if name == OTHER:
-        tried = {"none": pictures, **{kind: change(pictures) for kind, change in KINDS.items()},
-                 MOSAIC: reduced(on_mosaic(*masks_of(budget, cache)), budget.side)}
-    else:
-        tried = {str(s): corrupted(pictures, name, s) for s in SEVERITIES}
-
-    def quick(net: torch.nn.Module) -> torch.nn.Module:
-        return fold(net, complete=True) if isinstance(net, FastViT) else net
-
-    nets = {n: [quick(load(run, n, seed + 1)) for seed in range(budget.seeds)] for n in NETWORKS}
-    return {n: {key: [1 - accuracy(predict(net, p), labels) for net in seeds] for key, p in tried.items()} for n, seeds in nets.items()}
-
-
-def _errors_once(job: tuple[Run, str]) -> dict[str, Any]:
-    run, name = job
-    import scipy
-
-    from training import BUDGETS, made_from
-
-    budget = BUDGETS[run.mode]
-    nets = [made_from(n, seed + 1, budget) for n in NETWORKS for seed in range(budget.seeds)]
-    scripts = [Path(__file__).resolve(), HERE / "corruptions.py", HERE / "other_pictures.py"]
-    return kept(run.data / f"errors_{name}.json", [nets, scripts, scipy.__version__], lambda: _errors(run, name))
-
-
-def measured(run: Run) -> dict[str, Errors]:
-    """By corruption."""
-    from corruptions import CORRUPTIONS
-    from training import BUDGETS, PROCESSES, masks_of, pictures_folder
-
-    masks_of(BUDGETS[run.mode], pictures_folder(run))  # before the processes ask for them
-    names, errors = [OTHER, *CORRUPTIONS], {}
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        for i, (name, found) in enumerate(zip(names, pool.imap(_errors_once, [(run, name) for name in names]))):
-            run.say(f"  errors {i + 1} of {len(names)}: {name}")
-            run.dates.add(found["date"])
-            errors[name] = found["value"]
-    return errors
 
 
 def section(run: Run) -> Section:
@@ -82,13 +23,14 @@ def section(run: Run) -> Section:
         out.claims = [Claim(text, paper, "", OPEN, "needs PyTorch, SciPy and Pillow") for text, paper in CLAIMS.items()]
         return out
     from corruptions import DEPARTURES, GROUPS, SEVERITIES
+    from errors import MOSAIC, OTHER, measured
     from networks import NETWORKS as ALL
     from networks import cost_of
     from other_pictures import KINDS
     from training import BUDGETS, train_all
 
     train_all(run, list(NETWORKS))
-    errors = measured(run)
+    errors = measured(run, NETWORKS)
     budget = BUDGETS[run.mode]
     label = {net: ALL[net][1] for net in NETWORKS}
     cost = {net: cost_of(ALL[net][0]()) for net in NETWORKS}
@@ -113,8 +55,8 @@ def section(run: Run) -> Section:
         f"of {budget.side} x {budget.side}. Lengths are scaled to that size. Not as published: {'; '.join(DEPARTURES)}.",
         "All networks were trained by one recipe on clean pictures, which have a little blur and noise of their own, with "
         f"{budget.seeds} seed{'s' if budget.seeds > 1 else ''} each: the bundled model's, which was made for FastViT. The plain networks' "
-        "widths are chosen so that they cost about as much as FastViT. Errors are in percent, ± half of what the seeds differ by. FastViT, with RepMixer alone, agrees with the paper if "
-        "each of its seeds is better than each seed of the better plain network.",
+        "widths are chosen so that they cost about as much as FastViT. Errors are in percent, ± half of what the seeds differ by. "
+        "FastViT, with RepMixer alone, agrees with the paper if each of its seeds is better than each seed of the better plain network.",
     ]
     out.blocks = [
         plot(lambda axes: draw(axes, label, clean, corrupted), "Mean error of the 15 corruptions by severity; 0: clean."),
@@ -135,9 +77,10 @@ def section(run: Run) -> Section:
     for (text, paper), found in zip(CLAIMS.items(), ({n: corrupted(n) for n in NETWORKS}, strange)):
         best = min((found[n] for n in PLAIN), key=np.mean)
         name = next(n for n in PLAIN if found[n] is best)
+        ours = "rep_mixer"
         out.claims.append(Claim(
-            text, paper, f"mean error {percent(found['rep_mixer'])}% (clean: {percent(clean['rep_mixer'])}%), the better of the plain ones "
-            f"{percent(best)}% (clean: {percent(clean[name])}%)", apart(best, found["rep_mixer"])))
+            text, paper, f"mean error {percent(found[ours])}% (clean: {percent(clean[ours])}%), "
+            f"the better of the plain ones {percent(best)}% (clean: {percent(clean[name])}%)", apart(best, found[ours])))
     return out
 
 

@@ -29,11 +29,11 @@ inline constexpr float gelu_cubics[4][32] = {
      -6.100202911e-03F, -1.330018393e-03F},
 };
 
-/// x * Phi(x) within 1.6e-7 * max(1, |x|), and 1.3e-6 * |x|, in place: max(x, 0) - a Phi(-a) with a = |x|, as gelu_power(), but the
-/// second part is a cubic of the segment that a is in. Beyond 5.5 it would be less than 1.1e-7, and a is held there.
+/// x * Phi(x) within 1.6e-7 * max(1, |x|), and 1.3e-6 * |x|, in place: max(x, 0) - a Phi(-a) with a = |x|, as gelu_power(), but
+/// the second part is a cubic of the segment that a is in. Beyond 5.5 it would be less than 1.1e-7, and a is held there.
 ///
-/// The segment is round(start a - bend a^2), narrow near 0 where the function bends most. Adding 1.5 * 2^23 rounds it, and leaves it
-/// in the low bits, the only ones that a lookup reads. Five multiply-adds and four lookups, where gelu_power() has eleven
+/// The segment is round(start a - bend a^2), narrow near 0 where the function bends most. Adding 1.5 * 2^23 rounds it, and leaves
+/// it in the low bits, the only ones that a lookup reads. Five multiply-adds and four lookups, where gelu_power() has eleven
 /// operations for the multiply-add units: by llvm-mca 14 cycles a register of a Zen 4 instead of 23. Ice Lake, whose lookups take
 /// turns with multiply-adds, is bound to 6.5 instead of 7.5, but takes 8.6 instead of 7.6 if nothing else fills its pipelines.
 template <int Count, class Vec> FASTVIT_ALWAYS_INLINE void gelu_by_segments(float *const (&x)[Count]) {

@@ -42,8 +42,9 @@ struct encode_args {
 
 /// C[p][n] = act(bias[n] + sum over k of A[p][k] * W[k][n]), or, without an activation, bias[n] + the sum + residual[p][n].
 ///
-/// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: before the activation, the same bits in
-/// every tier whose fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two products.
+/// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: before the activation, the same bits
+/// in every tier whose fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two
+/// products.
 struct encoded_gemm_args {
     const std::byte *a; ///< the first pixel, as encode() left it
     index_type a_pixel; ///< bytes between pixels
