@@ -156,15 +156,19 @@ def section(run: Run) -> Section:
     verdict = next((v for v in (DIFFERS, UNDECIDED) if v in steps), AGREES)
     out.claims.append(Claim(ORDER, "as named",
                             ", ".join(v.split("/")[1].upper() for v in sorted(order, key=times.__getitem__)), verdict))
-    ahead = {  # others that an equally accurate or better FastViT is not faster than
-        points[name][0] for name in others
-        if not any(times[f] < times[name] for f in order if published[f.split("/")[1]]["top1"] >= points[name][2])
-    }
+
+    def unbeaten(kind: str) -> list[str]:
+        """The others that no FastViT is faster than and at least as accurate as."""
+        return sorted(points[name][0] for name in others if not any(
+            times[f"{kind}/{v}"] < times[name] for v in run.effort.variants if published[v]["top1"] >= points[name][2]))
+
+    ahead, in_int8 = unbeaten("fastvit"), unbeaten("fastvit_int8")
     out.claims.append(Claim(
         TRADE_OFF, "on the phone and on a GPU",
-        f"a FastViT is at least as accurate as, and faster than, {len(others) - len(ahead)} of {len(others)} others",
+        f"a FastViT is at least as accurate as, and faster than, {len(others) - len(ahead)} of {len(others)} others, with int8 "
+        f"{len(others) - len(in_int8)}",
         AGREES if not ahead else PARTLY if 2 * len(ahead) < len(others) else DIFFERS,
-        f"not {', '.join(sorted(ahead))}" if ahead else ""))
+        f"not {', '.join(ahead)}" if ahead else ""))
     return out
 
 
