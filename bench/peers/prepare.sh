@@ -25,14 +25,14 @@ build_peers() {
     cmake --build "$peers_build/programs" --target "$@"
 }
 
-# Installs ONNX Runtime in build/peers.
+# Installs ONNX Runtime in build/peers. Fails where it cannot be had, also in a condition, where `set -e` does not count.
 install_onnxruntime() {
     lock=$root/bench/peers/package-lock.json
     cmp -s "$lock" "$peers_build/installed.json" && return
-    have npm || install_packages npm
-    mkdir -p "$peers_build"
-    cp "$root/bench/peers/package.json" "$lock" "$peers_build/"
+    have npm || install_packages npm || return
     # The runtime is inside the package; its install script would only fetch the parts for graphics cards.
-    npm --prefix "$peers_build" ci --ignore-scripts --no-audit --no-fund
-    cp "$lock" "$peers_build/installed.json"
+    mkdir -p "$peers_build" &&
+        cp "$root/bench/peers/package.json" "$lock" "$peers_build/" &&
+        npm --prefix "$peers_build" ci --ignore-scripts --no-audit --no-fund &&
+        cp "$lock" "$peers_build/installed.json"
 }
