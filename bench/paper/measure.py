@@ -65,6 +65,11 @@ def spread(times: list[float]) -> float:
     return statistics.median(times) / min(times) - 1
 
 
+def noise(a: Result, b: Result) -> float:
+    """Of a comparison, in percent."""
+    return 100 * max(a.spread, b.spread)
+
+
 def results_of(report: dict[str, Any]) -> dict[str, Result]:
     """The results in a report of Google Benchmark, by name; what was left out is not there."""
     repetitions: dict[str, list[dict[str, Any]]] = {}

@@ -6,6 +6,7 @@
 #include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/kernels/table.hpp"
 
+#include "kernels/activate.hpp"
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"
 
@@ -804,24 +805,6 @@ TEST_P(kernels, attention_passes_nan_on) {
 }
 
 // --- elementary functions -------------------------------------------------------------------------------------------------
-
-/// act(x) for each x, by the affine kernel.
-floats activate(const kernel_table &tier, activation act, const floats &x) {
-    const index_type count = padded_channels(static_cast<index_type>(x.size()));
-    floats padded = x, y(count), ones(count, 1), zeros(count, 0);
-    padded.resize(count);
-    tier.affine({.x = padded.data(),
-                 .x_pixel = count,
-                 .y = y.data(),
-                 .y_pixel = count,
-                 .pixels = 1,
-                 .channels = count,
-                 .scale = ones.data(),
-                 .shift = zeros.data(),
-                 .act = act});
-    y.resize(x.size());
-    return y;
-}
 
 /// Steps of 2^-10 over [-100, 100], and magnitudes from the smallest denormal to the largest float.
 floats sweep() {

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from measure import Result, Run
+from measure import Result, Run, noise
 from page import AGREES, DIFFERS, PARTLY, UNDECIDED, Claim, Section, Table, change, less, ms, plot
 
 FORMS = {
@@ -54,7 +54,7 @@ def section(run: Run) -> Section:
 
     def verdict(form: str) -> str:
         """Whether folding saves time: more than the noise in all variants, or in some and in none the reverse."""
-        won = [less(at[v]["folded"].ms, at[v][form].ms) / (100 * max(at[v]["folded"].spread, at[v][form].spread, 1e-9)) for v in variants]
+        won = [less(at[v]["folded"].ms, at[v][form].ms) / max(noise(at[v]["folded"], at[v][form]), 1e-7) for v in variants]
         if min(won) < -1:
             return DIFFERS
         return AGREES if min(won) > 1 else PARTLY if max(won) > 1 else UNDECIDED

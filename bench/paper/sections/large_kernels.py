@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from measure import Result, Run
+from measure import Result, Run, noise
 from page import AGREES, DIFFERS, Claim, Section, Table, change, compared, less, ms, plot
 
 # Token mixers of the four stages, kernels of ConvFFN and patch embedding.
@@ -42,7 +42,7 @@ def section(run: Run) -> Section:
         more, larger = -less(here[a].ms, here[b].ms), -less(here[a]["parameters"], here[b]["parameters"])
         out.claims += [
             Claim(f"Attention instead of large kernels takes longer: {pair}", change(figures["latency"]), change(more),
-                  compared(more, figures["latency"], 100 * max(here[a].spread, here[b].spread))),
+                  compared(more, figures["latency"], noise(here[a], here[b]))),
             Claim(f"Attention instead of large kernels needs more parameters: {pair}", change(figures["parameters"]), change(larger),
                   compared(larger, figures["parameters"], 0), counted=True),
         ]

@@ -75,12 +75,11 @@ def section(run: Run) -> Section:
               "Out of distribution: error on pictures of a kind that training had none of, %"),
     ]
     for (text, paper), found in zip(CLAIMS.items(), ({n: corrupted(n) for n in NETWORKS}, strange)):
-        best = min((found[n] for n in PLAIN), key=np.mean)
-        name = next(n for n in PLAIN if found[n] is best)
-        ours = "rep_mixer"
+        ours, best = "rep_mixer", min(PLAIN, key=lambda n: np.mean(found[n]))
         out.claims.append(Claim(
             text, paper, f"mean error {percent(found[ours])}% (clean: {percent(clean[ours])}%), "
-            f"the better of the plain ones {percent(best)}% (clean: {percent(clean[name])}%)", apart(best, found[ours])))
+            f"the better of the plain ones {percent(found[best])}% (clean: {percent(clean[best])}%)",
+            apart(found[best], found[ours])))
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from measure import Result, Run
+from measure import Result, Run, noise
 from page import Claim, Section, Table, change, compared, less, ms, plot
 
 NAMES = {
@@ -77,7 +77,7 @@ def section(run: Run) -> Section:
             gain = less(ours.ms, theirs.ms)
             out.claims.append(Claim(
                 f"RepMixer's network has less latency than pooling's, {size} x {size} ({how})",
-                change(-figure), change(-gain), compared(gain, figure, 100 * max(ours.spread, theirs.spread)),
+                change(-figure), change(-gain), compared(gain, figure, noise(ours, theirs)),
                 f"ConvFFN takes {100 * ours['mlp_ms'] / ours.ms:.0f}% of RepMixer's network's time" if gain < figure / 2 else "",
             ))
     ours = at[largest]["rep_mixer"]
@@ -86,7 +86,7 @@ def section(run: Run) -> Section:
             out.claims.append(Claim(
                 f"Self-attention is inefficient at high resolutions: {NAMES[mixer]}, {largest} x {largest}", "slower",
                 f"{theirs.ms / ours.ms:.2f} times RepMixer's time",
-                compared(-less(theirs.ms, ours.ms), 0, 100 * max(ours.spread, theirs.spread))))
+                compared(-less(theirs.ms, ours.ms), 0, noise(ours, theirs))))
     return out
 
 
