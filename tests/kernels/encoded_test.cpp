@@ -386,18 +386,61 @@ TEST_P(encoded, packing_gives_every_weight_its_nearest_byte) {
 }
 
 // What a quantised checkpoint rests on: its weights are these products.
-TEST(int8_scale, is_what_quantising_the_products_again_gives) {
+TEST(int8_column, is_what_quantising_the_products_again_gives) {
     random_source random;
     for (int i = 0; i < 2000; ++i) {
-        const float largest = std::ldexp(1 + std::abs(random()), static_cast<int>(random.integer(-100, 100)));
+        const float largest =
+            std::ldexp(1 + std::abs(random()), static_cast<int>(random.integer(-118, 57))); // whose squares are finite
         const float scale = int8_scale(largest);
         EXPECT_GE(scale, largest / 127);
-        EXPECT_EQ(quantised(largest, int8_reciprocal(scale)), 127);
-        for (int byte = -127; byte <= 127; ++byte)
-            ASSERT_EQ(quantised(scale * static_cast<float>(byte), int8_reciprocal(scale)), byte) << largest;
-        EXPECT_EQ(int8_scale(scale * 127), scale);
+        int8_column column(255);
+        for (int byte = -127; byte <= 127; ++byte) column.weights()[byte + 127] = scale * static_cast<float>(byte);
+        column.quantise();
+        ASSERT_EQ(column.scale, scale) << largest;
+        for (int byte = -127; byte <= 127; ++byte) ASSERT_EQ(column.quantised()[byte + 127], byte) << largest;
+        EXPECT_EQ(column.sum, 0);
+        EXPECT_LE(column.loss, 1e-12F);
     }
-    EXPECT_EQ(quantised(0, int8_reciprocal(int8_scale(0))), 0);
+}
+
+TEST(int8_column, takes_the_nearest_byte_and_knows_what_it_loses) {
+    random_source random;
+    for (const index_type rows : {1, 7, 8, 9, 300}) {
+        int8_column column(rows);
+        std::vector<float> weights(static_cast<std::size_t>(rows));
+        for (float &w : weights) w = random();
+        std::copy(weights.begin(), weights.end(), column.weights());
+        column.quantise();
+        double energy = 0, lost = 0;
+        int sum = 0;
+        for (std::size_t row = 0; row < weights.size(); ++row) {
+            const double w = weights[row], byte = w / column.scale, error = w - column.scale * column.quantised()[row];
+            EXPECT_NEAR(column.quantised()[row], byte, 0.5 + 2e-5);
+            energy += w * w;
+            lost += error * error;
+            sum += column.quantised()[row];
+        }
+        EXPECT_NEAR(column.loss, lost / energy, 1e-3 * lost / energy + 1e-11);
+        EXPECT_EQ(column.sum, sum);
+    }
+}
+
+TEST(int8_column, of_weights_without_a_scale) {
+    for (const float tiny : {0.0F, 1e-45F, 1e-38F}) {
+        int8_column column(3);
+        column.weights()[1] = tiny;
+        column.quantise();
+        EXPECT_EQ(column.scale, 0);
+        EXPECT_EQ(column.loss, 0);
+        EXPECT_EQ(column.quantised()[1], 0);
+    }
+    for (const float infinite : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        int8_column column(3);
+        column.weights()[0] = 1;
+        column.weights()[1] = infinite;
+        column.quantise();
+        EXPECT_TRUE(std::isnan(column.loss));
+    }
 }
 
 // The same with and without threads that help.

@@ -161,6 +161,10 @@ std::vector<float> run_quantise(source in) {
     if (!matrix) return {};
     std::vector<float> all = matrix->scales;
     for (const std::int8_t byte : matrix->bytes) all.push_back(byte);
+    int8_column column(rows * columns);
+    std::copy(weights.begin(), weights.end(), column.weights());
+    column.quantise();
+    all.push_back(column.loss);
     return all;
 }
 

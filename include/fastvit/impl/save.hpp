@@ -15,7 +15,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,16 +33,13 @@ struct quantised_matrix {
     io::stored_tensor stored;
 };
 
-/// As int8 computes with it; null where int8 would not, or where a scale is subnormal: it may have less than 17 bits, and reading
-/// the file would give another.
+/// As int8 computes with it; null where int8 would not.
 inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &values, const shape &dims) {
     const index_type columns = dims[0], rows = dims.count() / columns;
     const float *const w = values.data();
     std::optional<kernels::int8_matrix> matrix =
         kernels::quantise_matrix({}, rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
     if (!matrix) return nullptr;
-    for (const float scale : matrix->scales)
-        if (scale != 0 && scale < std::numeric_limits<float>::min()) return nullptr;
     auto result = std::make_unique<quantised_matrix>();
     result->matrix = std::move(*matrix);
     result->stored.type = io::dtype::i8;

@@ -28,24 +28,20 @@ struct packed_matrix : packed_matrix_view {
     buffer<std::int32_t> sum_memory;
 };
 
-/// The scale of a column whose largest weight is that: a weight is scale * its byte, in [-127, 127]. Rounded up to 17 significant
-/// bits, so that scale * byte is exact in float32, and quantising those products gives the same bytes and scale again.
+/// The scale of a column whose largest weight, without its sign, is that: a weight is scale * its byte, in [-127, 127]. Rounded
+/// up to 17 significant bits, so that scale * byte is exact in float32, and quantising those products gives the same bytes and
+/// scale again. 0 where the scale would be subnormal, with fewer bits: such a column, of weights below 2^-119, counts as zero.
 inline float int8_scale(float largest) noexcept {
-    return std::bit_cast<float>((std::bit_cast<std::uint32_t>(largest / 127) + 0x7fu) & ~0x7fu);
+    const float scale = std::bit_cast<float>((std::bit_cast<std::uint32_t>(largest / 127) + 0x7fu) & ~0x7fu);
+    return scale < std::numeric_limits<float>::min() ? 0 : scale;
 }
 
 /// What a weight of that scale is multiplied with to become a byte.
-inline double int8_reciprocal(float scale) noexcept { return scale > 0 ? 1 / static_cast<double>(scale) : 0; }
-
-/// To nearest, ties to even. Products of a scale and a byte give that byte: the error is far below half of one.
-inline double quantised(double weight, double reciprocal) noexcept {
-    constexpr double shift = 6755399441055744.0; // 1.5 * 2^52: leaves no bit for a fraction
-    return (weight * reciprocal + shift) - shift;
-}
+inline float int8_reciprocal(float scale) noexcept { return scale > 0 ? 1 / scale : 0; }
 
 /// The part of a column's energy that 8 bits may lose, on average over the columns: an error of 3%. Columns like a normal
 /// distribution's lose 1%, as their largest weight is three to four times the usual one; from 13 times on the limit is passed.
-inline constexpr double int8_largest_loss = 0.03 * 0.03;
+inline constexpr float int8_largest_loss = 0.03F * 0.03F;
 
 /// A matrix in 8 bits: the weights of column c are scales[c] * bytes[c * rows + row].
 struct int8_matrix {
@@ -54,70 +50,88 @@ struct int8_matrix {
     std::vector<std::int8_t> bytes;
 };
 
-/// Part of a column on its way to 8 bits. Sums are taken in four parts, always the same, whose additions do not wait for each
-/// other. (Vectors of the compiler's make it no faster.)
-class int8_block {
+/// A column on its way to 8 bits. Sums are taken in eight parts, always the same: two vectors of four, whose additions do not
+/// wait for each other.
+class int8_column {
   public:
-    static constexpr index_type most_rows = 1024;
+    float scale = 0;
+    std::int32_t sum = 0; ///< of the bytes
+    float loss = 0;       ///< the share of the column's energy that quantising loses; NaN where that is not finite
 
-    /// Calls visit(block, first, count) for a column of weight(row), `most_rows` at a time.
-    template <class Weight, class Visitor> static void for_each(index_type rows, Weight &&weight, Visitor &&visit) {
-        int8_block block;
-        for (index_type first = 0; first < rows; first += most_rows) {
-            const index_type count = std::min(most_rows, rows - first);
-            for (index_type i = 0; i < count; ++i) block.weights_[i] = weight(first + i);
-            block.rows_ = (count + parts - 1) / parts * parts;
-            std::fill(block.weights_ + count, block.weights_ + block.rows_, 0.0F);
-            visit(block, first, count);
-        }
-    }
-    /// Adds the squares to a sum, and finds the largest weight without its sign.
-    void add_energy(double (&sum)[4], float &largest) const noexcept {
-        double part[parts] = {sum[0], sum[1], sum[2], sum[3]};
-        float most = largest;
-        for (index_type row = 0; row < rows_; row += parts) {
-#pragma GCC unroll 4
-            for (index_type i = 0; i < parts; ++i) {
-                const float w = weights_[row + i], size = w < 0 ? -w : w;
-                most = most < size ? size : most;
-                part[i] += static_cast<double>(w) * static_cast<double>(w);
-            }
-        }
-        std::copy_n(part, parts, sum);
-        largest = most;
-    }
-    /// Adds the squares of what quantising loses to a sum, and the bytes to another.
-    void quantise(float scale, double (&lost)[4], std::int32_t &sum) noexcept {
-        const double reciprocal = int8_reciprocal(scale), unit = static_cast<double>(scale);
-        double part[parts] = {lost[0], lost[1], lost[2], lost[3]};
-        std::int32_t added = sum;
-        for (index_type row = 0; row < rows_; row += parts) {
-            std::int32_t byte[parts];
-#pragma GCC unroll 4
-            for (index_type i = 0; i < parts; ++i) {
-                const double w = static_cast<double>(weights_[row + i]), q = quantised(w, reciprocal), d = w - unit * q;
-                byte[i] = static_cast<std::int32_t>(q);
-                part[i] += d * d;
-            }
-#pragma GCC unroll 4
-            for (index_type i = 0; i < parts; ++i) {
-                added += byte[i];
-                bytes_[row + i] = static_cast<std::int8_t>(byte[i]);
-            }
-        }
-        std::copy_n(part, parts, lost);
-        sum = added;
-    }
-    const std::int8_t *bytes() const noexcept { return bytes_; }
+    explicit int8_column(index_type rows) : weights_(rounded_up(rows)), bytes_(weights_.size()) {}
 
-    static double total(const double (&sum)[4]) noexcept { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
+    /// To be filled: `rows` of them.
+    float *weights() noexcept { return weights_.data(); }
+    const std::int8_t *quantised() const noexcept { return bytes_.data(); }
+
+    /// Finds all of the above, and quantised().
+    void quantise() noexcept {
+        scale = int8_scale(largest());
+        const float reciprocal = int8_reciprocal(scale);
+        floats energy[2] = {}, lost[2] = {};
+        ints sums[2] = {};
+        std::int8_t *const to = bytes_.data();
+        for (std::size_t row = 0; row < weights_.size(); row += parts) {
+            bytes shifted_bytes[2];
+#pragma GCC unroll 2
+            for (std::size_t i = 0; i < 2; ++i) {
+                // Adding 1.5 * 2^23 rounds to nearest, ties to even, and leaves the byte in the low bits.
+                constexpr float shift = 12582912.0F;
+                const floats in_bytes = load(row + 4 * i) * reciprocal, shifted = in_bytes + shift,
+                             error = in_bytes - (shifted - shift);
+                energy[i] += in_bytes * in_bytes;
+                lost[i] += error * error;
+                sums[i] += std::bit_cast<ints>(shifted) << 24 >> 24;
+                shifted_bytes[i] = std::bit_cast<bytes>(shifted);
+            }
+            const bytes evens = even(shifted_bytes[0], shifted_bytes[1]), fourths = even(evens, evens);
+            std::memcpy(to + row, &fourths, parts);
+        }
+        const ints all_bytes = sums[0] + sums[1];
+        sum = all_bytes[0] + all_bytes[1] + all_bytes[2] + all_bytes[3];
+        const float all = total(energy[0] + energy[1]);
+        // Weights whose squares overflow are refused like infinite ones.
+        const bool finite = all * scale * scale <= std::numeric_limits<float>::max();
+        loss = !finite ? std::numeric_limits<float>::quiet_NaN() : all == 0 ? 0 : total(lost[0] + lost[1]) / all;
+    }
 
   private:
-    static constexpr index_type parts = 4; // as the pragmas say
+    static constexpr std::size_t parts = 8;
+    using floats = float __attribute__((vector_size(16)));
+    using ints = std::int32_t __attribute__((vector_size(16)));
+    using bytes = std::int8_t __attribute__((vector_size(16)));
 
-    index_type rows_ = 0;
-    float weights_[most_rows]; ///< and zeros, as many as make the parts equal
-    std::int8_t bytes_[most_rows];
+    static std::size_t rounded_up(index_type rows) noexcept {
+        return (static_cast<std::size_t>(rows) + parts - 1) / parts * parts;
+    }
+
+    floats load(std::size_t row) const noexcept {
+        floats x;
+        std::memcpy(&x, weights_.data() + row, sizeof x);
+        return x;
+    }
+    // Without signs, and NaN left out.
+    float largest() const noexcept {
+        floats most[2] = {};
+        for (std::size_t row = 0; row < weights_.size(); row += parts) {
+#pragma GCC unroll 2
+            for (std::size_t i = 0; i < 2; ++i) {
+                const floats size = std::bit_cast<floats>(std::bit_cast<ints>(load(row + 4 * i)) & 0x7fffffff);
+                most[i] = most[i] < size ? size : most[i];
+            }
+        }
+        float all = 0; // not by std::max(), which belongs to the flags of the unit
+        for (const floats &m : most)
+            for (int i = 0; i < 4; ++i) all = all < m[i] ? m[i] : all;
+        return all;
+    }
+    static bytes even(const bytes &a, const bytes &b) noexcept {
+        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    }
+    static float total(const floats &x) noexcept { return (x[0] + x[1]) + (x[2] + x[3]); }
+
+    std::vector<float> weights_; // and zeros
+    std::vector<std::int8_t> bytes_;
 };
 
 /// The matrix in 8 bits, or none where they would lose too much or 32 bits could not hold the sums of products.
@@ -128,33 +142,27 @@ std::optional<int8_matrix> quantise_matrix(const packing_threads &threads, index
     m.bytes.resize(static_cast<std::size_t>(rows * columns));
     m.scales.resize(static_cast<std::size_t>(columns));
     m.sums.resize(m.scales.size());
-    std::vector<double> lost(m.scales.size()); // the share of a column's energy
-    threads.run(columns, [&](index_type number, int) {
+    std::vector<float> losses(m.scales.size());
+    std::vector<int8_column> of_worker(static_cast<std::size_t>(threads.workers()), int8_column(rows)); // tasks do not throw
+    threads.run(columns, [&](index_type number, int worker) {
         const auto column = static_cast<std::size_t>(number);
-        const auto read = [&](index_type row) { return weight(row, number); };
-        double energies[4] = {}, errors[4] = {};
-        float largest = 0;
-        int8_block::for_each(rows, read, [&](int8_block &b, index_type, index_type) { b.add_energy(energies, largest); });
-        const double energy = int8_block::total(energies);
-        if (!(energy <= std::numeric_limits<float>::max())) { // not finite, or too large for the scales
-            lost[column] = std::numeric_limits<double>::max();
-            return;
-        }
-        const float scale = int8_scale(largest);
-        std::int8_t *const out = m.bytes.data() + number * rows;
-        std::int32_t sum = 0;
-        int8_block::for_each(rows, read, [&](int8_block &b, index_type first, index_type count) {
-            b.quantise(scale, errors, sum);
-            std::copy_n(b.bytes(), count, out + first);
-        });
-        m.scales[column] = scale;
-        m.sums[column] = sum;
-        lost[column] = energy > 0 ? int8_block::total(errors) / energy : 0;
+        int8_column &c = of_worker[static_cast<std::size_t>(worker)];
+        float *const weights = c.weights();
+#pragma GCC unroll 4
+        for (index_type row = 0; row < rows; ++row) weights[row] = weight(row, number);
+        c.quantise();
+        std::copy_n(c.quantised(), rows, m.bytes.data() + number * rows);
+        m.scales[column] = c.scale;
+        m.sums[column] = c.sum;
+        losses[column] = c.loss;
     });
     double all = 0;
     index_type used = 0; // columns that are not zero
-    for (std::size_t column = 0; column < lost.size(); ++column) all += lost[column], used += m.scales[column] > 0;
-    if (all > int8_largest_loss * static_cast<double>(used)) return std::nullopt;
+    for (std::size_t column = 0; column < losses.size(); ++column) {
+        all += static_cast<double>(losses[column]);
+        used += m.scales[column] > 0;
+    }
+    if (!(all <= static_cast<double>(int8_largest_loss) * static_cast<double>(used))) return std::nullopt;
     return m;
 }
 
