@@ -83,6 +83,36 @@ TEST(contract, of_gemm) {
     });
 }
 
+TEST(contract, of_encoded_gemm) {
+    for_each_tier([](const kernel_table &kernels) {
+        for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {
+            const encoded_kernels &kernel = kernels.encoded(type);
+            weight_target target(kernels);
+            target.type = type;
+            const packed_matrix w = pack_gemm(
+                target, 6, 90, [](index_type, index_type) { return 1.0F; }, [](index_type) { return 0.0F; });
+            const std::vector<std::byte> in(16 * kernel.element_bytes);
+            const std::vector<pixel_range> ranges(257);
+            floats out(96);
+            const std::vector<float *> c(257, out.data());
+            const encoded_gemm_args good{.a = in.data(),
+                                         .a_pixel = 16 * kernel.element_bytes,
+                                         .ranges = ranges.data(),
+                                         .pixels = 1,
+                                         .matrix = w,
+                                         .c = c.data()};
+            expect_asserted(
+                kernel.gemm, good, [](encoded_gemm_args &g) { g.a = nullptr; }, [](encoded_gemm_args &g) { g.c = nullptr; },
+                [](encoded_gemm_args &g) { g.a_pixel = 5; }, [](encoded_gemm_args &g) { g.pixels = gemm_max_pixels + 1; },
+                [](encoded_gemm_args &g) { g.pixels = -1; }, [](encoded_gemm_args &g) { g.matrix.weights = nullptr; },
+                [](encoded_gemm_args &g) { g.matrix.bias = nullptr; }, [](encoded_gemm_args &g) { g.matrix.columns = 90; },
+                [](encoded_gemm_args &g) { g.matrix.format.type = fastvit::precision::float32; },
+                [](encoded_gemm_args &g) { g.matrix.format.panel = 12; },
+                [](encoded_gemm_args &g) { g.residual = g.c, g.act = activation::relu; });
+        }
+    });
+}
+
 TEST(contract, of_depthwise) {
     for_each_tier([](const kernel_table &kernels) {
         const packed_depthwise w = pack_depthwise(

@@ -152,7 +152,7 @@ TEST_F(blocks, mean_and_linear) {
 }
 
 TEST_F(blocks, batches_come_in_and_go_out_as_nchw) {
-    for_each_batch(24, [&](const maps<double> &x) {
+    for_each_batch(22, [&](const maps<double> &x) {
         const std::vector<float> nchw(x.values.begin(), x.values.end());
         std::vector<float> back(nchw.size());
         const runnable run = [&](const context &c, const map &m) {
