@@ -17,7 +17,10 @@ from sections import ORDER  # noqa: E402
 
 
 def revision() -> str:
-    git = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    try:
+        git = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    except FileNotFoundError:  # nothing else needs it
+        return "unknown"
     return git.stdout.strip() or "unknown"
 
 
