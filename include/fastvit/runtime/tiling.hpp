@@ -24,8 +24,8 @@ struct tiling {
     /// Tiles of about `target` pixels and at most kernels::gemm_max_pixels, whole rows where they fit.
     tiling(const extent &e, index_type target, int workers) : tiling(e) { cut(target, kernels::gemm_max_pixels, workers); }
     /// The same for layers that read a window around each pixel: tiles that are rather high than wide read less of what lies
-    /// around them, and the window's rows stay in the first-level cache from one column to the next. 4 divides
-    /// the width of every tier's depthwise tile.
+    /// around them, and the window's rows stay in the first-level cache from one column to the next. 4 divides the width of every
+    /// tier's depthwise tile.
     static tiling windows(const extent &e, index_type target, int workers) {
         tiling t(e);
         t.unit = 4;
