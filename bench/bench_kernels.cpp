@@ -83,11 +83,15 @@ struct gemm_shape {
     friend auto operator<=>(const gemm_shape &, const gemm_shape &) = default;
 };
 
+packed_matrix pack_matrix(const weight_target &target, const gemm_shape &s, const std::vector<float> &weights) {
+    const std::vector<float> bias(static_cast<std::size_t>(s.n), 0.1F);
+    return pack_gemm(
+        target, {.rows = s.k, .columns = s.n, .weights = weights.data(), .row_step = s.n, .column_step = 1, .bias = bias.data()});
+}
+
 void run_gemm(benchmark::State &state, const kernel_table &tier, const gemm_shape &s, activation act) {
     const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
-    const packed_matrix packed = pack_gemm(
-        tier, s.k, s.n, [&](index_type row, index_type column) { return w[row * s.n + column]; },
-        [](index_type) { return 0.1F; });
+    const packed_matrix packed = pack_matrix(tier, s, w);
     // A pixel of the stem's input has 3 floats; the pointwise layers read padded pixels.
     const bool dense = s.segments > 1;
     const index_type in = dense ? s.k / s.segments : spread_channels(s.k), out = spread_channels(s.n),
@@ -145,9 +149,7 @@ void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit
     const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
     weight_target target(tier);
     target.type = type;
-    const packed_matrix packed = pack_gemm(
-        target, s.k, s.n, [&](index_type row, index_type column) { return w[row * s.n + column]; },
-        [](index_type) { return 0.1F; });
+    const packed_matrix packed = pack_matrix(target, s, w);
     const encoded_operand a(tier.encoded(type), s, activation::none);
     float_buffer c(s.pixels * spread_channels(s.n));
     std::vector<float *> to;

@@ -18,7 +18,8 @@ inline void require(bool holds, const char *condition) {
 
 #include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
+
+#include "support/packed_matrix.hpp"
 
 #include <gtest/gtest.h>
 
@@ -57,7 +58,7 @@ template <class Args, class... Change> void expect_asserted(void (*run)(const Ar
 
 TEST(contract, of_gemm) {
     for_each_tier([](const kernel_table &kernels) {
-        const packed_matrix w = pack_gemm(
+        const packed_matrix w = pack_matrix(
             kernels, 6, 90, [](index_type, index_type) { return 1.0F; }, [](index_type) { return 0.0F; });
         const floats in(8);
         floats out(96);
@@ -89,7 +90,7 @@ TEST(contract, of_encoded_gemm) {
             const encoded_kernels &kernel = kernels.encoded(type);
             weight_target target(kernels);
             target.type = type;
-            const packed_matrix w = pack_gemm(
+            const packed_matrix w = pack_matrix(
                 target, 6, 90, [](index_type, index_type) { return 1.0F; }, [](index_type) { return 0.0F; });
             const std::vector<std::byte> in(16 * kernel.element_bytes);
             const std::vector<pixel_range> ranges(257);

@@ -4,11 +4,11 @@
 #include "fastvit/base/float16.hpp"
 #include "fastvit/executor.hpp"
 #include "fastvit/isa.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/kernels/table.hpp"
 
 #include "kernels/activate.hpp"
 #include "kernels/emulated_tiers.hpp"
+#include "support/packed_matrix.hpp"
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"
 
@@ -48,6 +48,13 @@ std::vector<const kernel_table *> tables_to_test() {
 // Their fma() rounds twice, so that the last bit may differ.
 bool rounds_twice(const kernel_table &tier) {
     return tier.name == "scalar" || &tier == &avx512_shape::table || &tier == &neon_shape::table;
+}
+
+/// A weight in bfloat16.
+double weight16(const packed_matrix &w, index_type row, index_type column) {
+    std::uint16_t upper;
+    std::memcpy(&upper, w.weights + w.at(row, column), sizeof upper);
+    return fastvit::io::bfloat16_to_float(upper);
 }
 
 class encoded : public testing::TestWithParam<const kernel_table *> {
@@ -198,7 +205,7 @@ class product {
         const floats weights = random.values(rows * columns), bias = random.values(columns);
         weight_target target(tier);
         target.type = type;
-        const packed_matrix w = pack_gemm(
+        const packed_matrix w = pack_matrix(
             target, rows, columns, [&](index_type row, index_type column) { return weights[column * rows + row]; },
             [&](index_type column) { return bias[column]; });
         EXPECT_EQ(w.format.type, type);
@@ -254,11 +261,6 @@ class product {
     static double weight8(const packed_matrix &w, index_type row, index_type column) {
         return static_cast<double>(w.scale[column]) * static_cast<std::int8_t>(w.weights[w.at(row, column)]);
     }
-    static double weight16(const packed_matrix &w, index_type row, index_type column) {
-        std::uint16_t upper;
-        std::memcpy(&upper, w.weights + w.at(row, column), sizeof upper);
-        return fastvit::io::bfloat16_to_float(upper);
-    }
     index_type columns_;
 };
 
@@ -286,7 +288,7 @@ TEST_P(encoded, int8_sums_are_exact_at_the_extremes) {
     for (const index_type rows : {2, 4096, 100000}) {
         weight_target target(tier());
         target.type = precision::int8;
-        const packed_matrix w = pack_gemm(
+        const packed_matrix w = pack_matrix(
             target, rows, 16, [](index_type row, index_type column) { return column == 1 && row % 2 == 1 ? -1.0F : 1.0F; },
             [](index_type) { return 0.0F; });
         std::vector<std::byte> a(padded_channels(rows), std::byte{127});
@@ -353,6 +355,69 @@ TEST(encoded_tiers, emulated_gelu_is_accurate) {
 
 // --- packing --------------------------------------------------------------------------------------------------------------
 
+TEST_P(encoded, packing_rounds_to_the_nearest_bfloat16) {
+    weight_target target(tier());
+    target.type = precision::bfloat16;
+    const floats special{nan,
+                         -nan,
+                         infinity,
+                         -infinity,
+                         0.0F,
+                         -0.0F,
+                         1e-40F,
+                         3.4e38F,
+                         std::bit_cast<float>(0x7f800001u),
+                         1.0F,
+                         std::bit_cast<float>(0x3f808000u),
+                         std::bit_cast<float>(0x3f818000u)}; // two ties
+    for (const index_type rows : {1, 2, 7, 50})
+        for (const index_type columns : {16, 47}) {
+            floats weights = random.values(rows * columns);
+            for (std::size_t i = 0; i < weights.size(); i += 3) weights[i] = special[i / 3 % special.size()];
+            const auto weight = [&](index_type row, index_type column) { return weights[column * rows + row]; };
+            const packed_matrix w = pack_matrix(target, rows, columns, weight, [](index_type) { return 0.0F; });
+            for (index_type row = 0; row < rows; ++row)
+                for (index_type column = 0; column < columns; ++column) {
+                    std::uint16_t upper;
+                    std::memcpy(&upper, w.weights + w.at(row, column), sizeof upper);
+                    ASSERT_EQ(upper, fastvit::io::float_to_bfloat16(weight(row, column))) << weight(row, column);
+                }
+        }
+}
+
+TEST_P(encoded, packing_multiplies_with_scales_first) {
+    for (const precision type : {precision::bfloat16, precision::int8}) {
+        weight_target target(tier());
+        target.type = type;
+        for (const index_type rows : {1, 7, 50})
+            for (const index_type columns : {1, 16, 47, 100}) {
+                const floats weights = random.values(rows * columns), bias = random.values(columns);
+                const floats row_scale = random.values(rows), column_scale = random.values(columns);
+                const packed_matrix expected = pack_matrix(
+                    target, rows, columns,
+                    [&](index_type row, index_type column) {
+                        return weights[row * columns + column] * row_scale[row] * column_scale[column];
+                    },
+                    [&](index_type column) { return bias[column] * column_scale[column]; });
+                const packed_matrix packed = pack_gemm(target, {.rows = rows,
+                                                                .columns = columns,
+                                                                .weights = weights.data(),
+                                                                .row_step = columns,
+                                                                .column_step = 1,
+                                                                .bias = bias.data(),
+                                                                .row_scale = row_scale.data(),
+                                                                .column_scale = column_scale.data()});
+                ASSERT_EQ(packed.format.type, expected.format.type);
+                ASSERT_EQ(std::memcmp(packed.weights, expected.weights, static_cast<std::size_t>(packed.bytes())), 0);
+                ASSERT_TRUE(std::equal(packed.bias, packed.bias + packed.columns, expected.bias));
+                if (type == precision::int8) {
+                    ASSERT_TRUE(std::equal(packed.scale, packed.scale + packed.columns, expected.scale));
+                    ASSERT_TRUE(std::equal(packed.sums, packed.sums + packed.columns, expected.sums));
+                }
+            }
+    }
+}
+
 TEST_P(encoded, packing_gives_every_weight_its_nearest_byte) {
     weight_target target(tier());
     target.type = precision::int8;
@@ -360,7 +425,7 @@ TEST_P(encoded, packing_gives_every_weight_its_nearest_byte) {
         for (const index_type columns : {1, 16, 47, 100}) {
             const floats weights = random.values(rows * columns);
             const auto weight = [&](index_type row, index_type column) { return weights[column * rows + row]; };
-            const packed_matrix w = pack_gemm(target, rows, columns, weight, [](index_type) { return 2.0F; });
+            const packed_matrix w = pack_matrix(target, rows, columns, weight, [](index_type) { return 2.0F; });
             ASSERT_EQ(w.format.type, precision::int8);
             for (index_type column = 0; column < w.columns; ++column) {
                 int sum = 0;
@@ -385,22 +450,33 @@ TEST_P(encoded, packing_gives_every_weight_its_nearest_byte) {
         }
 }
 
+struct quantised_column : int8_column {
+    std::vector<std::int8_t> bytes;
+};
+
+quantised_column quantise(const floats &weights) {
+    const auto rows = static_cast<index_type>(weights.size());
+    floats zeros(column_quantiser::padded(rows));
+    std::vector<std::int8_t> bytes(zeros.size(), 99);
+    const int8_column column = column_quantiser(zeros)(
+        {.rows = rows, .columns = 1, .weights = weights.data(), .row_step = 1, .column_step = rows}, 0, bytes.data());
+    for (index_type row = rows; row < column_quantiser::padded(rows); ++row) EXPECT_EQ(bytes[row], 0);
+    return {column, bytes};
+}
+
 // What a quantised checkpoint rests on: its weights are these products.
-TEST(int8_column, is_what_quantising_the_products_again_gives) {
+TEST(column_quantiser, gives_the_products_their_bytes_again) {
     random_source random;
     for (int i = 0; i < 2000; ++i) {
         const float largest = std::ldexp(1 + std::abs(random()), static_cast<int>(random.integer(-118, 100)));
         const float scale = int8_scale(largest);
         EXPECT_GE(scale, largest / 127);
-        int8_column one(1);
-        one.weights()[0] = largest;
-        one.quantise();
-        EXPECT_EQ(one.quantised()[0], 127);
-        int8_column column(255);
-        for (int byte = -127; byte <= 127; ++byte) column.weights()[byte + 127] = scale * static_cast<float>(byte);
-        column.quantise();
+        EXPECT_EQ(quantise({largest}).bytes[0], 127);
+        floats products;
+        for (int byte = -127; byte <= 127; ++byte) products.push_back(scale * static_cast<float>(byte));
+        const quantised_column column = quantise(products);
         ASSERT_EQ(column.scale, scale) << largest;
-        for (int byte = -127; byte <= 127; ++byte) ASSERT_EQ(column.quantised()[byte + 127], byte) << largest;
+        for (int byte = -127; byte <= 127; ++byte) ASSERT_EQ(column.bytes[byte + 127], byte) << largest;
         EXPECT_EQ(column.sum, 0);
         const double squares = 2 * (127.0 * 128 * 255 / 6) * scale * scale;
         if (squares < 3.4e38) {
@@ -411,44 +487,76 @@ TEST(int8_column, is_what_quantising_the_products_again_gives) {
     }
 }
 
-TEST(int8_column, takes_the_nearest_byte_and_knows_what_it_loses) {
+TEST(column_quantiser, takes_the_nearest_byte_and_knows_what_it_loses) {
     random_source random;
-    for (const index_type rows : {1, 7, 8, 9, 300}) {
-        int8_column column(rows);
-        std::vector<float> weights(static_cast<std::size_t>(rows));
-        for (float &w : weights) w = random();
-        std::copy(weights.begin(), weights.end(), column.weights());
-        column.quantise();
+    for (const index_type rows : {1, 7, 8, 9, 15, 16, 17, 300}) {
+        const floats weights = random.values(rows);
+        const quantised_column column = quantise(weights);
         double energy = 0, lost = 0;
         int sum = 0;
         for (std::size_t row = 0; row < weights.size(); ++row) {
-            const double w = weights[row], byte = w / column.scale, error = w - column.scale * column.quantised()[row];
-            EXPECT_NEAR(column.quantised()[row], byte, 0.5 + 2e-5);
+            const double w = weights[row], byte = w / column.scale, error = w - column.scale * column.bytes[row];
+            EXPECT_NEAR(column.bytes[row], byte, 0.5 + 2e-5);
             energy += w * w;
             lost += error * error;
-            sum += column.quantised()[row];
+            sum += column.bytes[row];
         }
         EXPECT_NEAR(column.loss, lost / energy, 1e-3 * lost / energy + 1e-11);
         EXPECT_EQ(column.sum, sum);
     }
 }
 
-TEST(int8_column, of_weights_without_a_scale) {
+TEST(column_quantiser, of_weights_without_a_scale) {
     for (const float tiny : {0.0F, 1e-45F, 1e-38F}) {
-        int8_column column(3);
-        column.weights()[1] = tiny;
-        column.quantise();
+        const quantised_column column = quantise({0, tiny, 0});
         EXPECT_EQ(column.scale, 0);
         EXPECT_EQ(column.loss, 0);
-        EXPECT_EQ(column.quantised()[1], 0);
+        EXPECT_EQ(column.bytes[1], 0);
     }
-    for (const float infinite : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-        int8_column column(3);
-        column.weights()[0] = 1;
-        column.weights()[1] = infinite;
-        column.quantise();
-        EXPECT_TRUE(std::isnan(column.loss));
+    for (const float infinite : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()})
+        for (const index_type rows : {3, 20}) { // in the remainder, or not
+            floats weights(static_cast<std::size_t>(rows), 1.0F);
+            weights[1] = infinite;
+            EXPECT_TRUE(std::isnan(quantise(weights).loss));
+        }
+}
+
+TEST_P(encoded, packing_gives_memory_back_where_8_bits_would_lose_too_much) {
+    weight_memory memory;
+    weight_target target(tier(), &memory);
+    target.type = precision::int8;
+    const std::byte *const begin = memory.take<std::byte>(1).data();
+    constexpr index_type rows = 100, columns = 4;
+    const packed_matrix refused = pack_matrix(
+        target, rows, columns, [](index_type row, index_type) { return row == 3 ? 60.0F : 0.2F; },
+        [](index_type) { return 1.0F; });
+    EXPECT_EQ(refused.format.type, precision::bfloat16);
+    EXPECT_EQ(refused.weights, begin + fastvit::alignment);
+    // Where the bytes, scales and sums were.
+    for (index_type column = columns; column < refused.columns; ++column) {
+        EXPECT_EQ(refused.bias[column], 0);
+        for (index_type row = 0; row < rows; ++row) ASSERT_EQ(weight16(refused, row, column), 0) << row << ", " << column;
     }
+}
+
+TEST(packed_matrix, put_groups_puts_every_byte_in_its_group) {
+    for (const index_type group : {1, 2, 4, 8})
+        for (const index_type rows : {1, 15, 16, 17, 33})
+            for (const index_type columns : {1, 3, 4, 7, 16}) {
+                const index_type padded = column_quantiser::padded(rows), groups = 16 * group + 5;
+                std::vector<std::int8_t> bytes(static_cast<std::size_t>(padded * columns));
+                for (index_type column = 0; column < columns; ++column)
+                    for (index_type row = 0; row < rows; ++row)
+                        bytes[column * padded + row] = static_cast<std::int8_t>((row * 7 + column * 31) % 127 + 1);
+                std::vector<std::byte> out(static_cast<std::size_t>((rows + group - 1) / group * groups), std::byte{99}),
+                    expected = out;
+                for (index_type column = 0; column < columns; ++column)
+                    for (index_type row = 0; row < (rows + group - 1) / group * group; ++row)
+                        expected[row / group * groups + column * group + row % group] =
+                            static_cast<std::byte>(bytes[column * padded + row]);
+                put_groups(out.data(), groups, group, bytes.data(), rows, columns);
+                ASSERT_EQ(out, expected) << group << ", " << rows << ", " << columns;
+            }
 }
 
 // The same with and without threads that help.
@@ -461,7 +569,7 @@ std::vector<fastvit::layer_precision> notes_of(index_type rows, const std::funct
     for (fastvit::executor *const threads :
          {static_cast<fastvit::executor *>(nullptr), static_cast<fastvit::executor *>(&pool)}) {
         target.threads = threads;
-        pack_gemm(
+        pack_matrix(
             target.in("stage").in("fc1"), rows, 4, [&](index_type row, index_type) { return weight(row); },
             [](index_type) { return 0.0F; });
     }

@@ -3,10 +3,10 @@
 // Labels: portable
 #include "fastvit/isa.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/kernels/table.hpp"
 
 #include "kernels/activate.hpp"
+#include "support/packed_matrix.hpp"
 #include "support/portable_tiers.hpp"
 #include "support/reference.hpp"
 
@@ -143,7 +143,7 @@ class gemm_problem {
     gemm_problem(random_source &random, const kernel_table &tier, const gemm_case &g)
         : case_(g), tier_(&tier), weight_(random.values(g.columns * g.depth())), bias_(random.values(g.columns)),
           stride_(g.segment + (g.segments > 1 ? random.integer(0, 5) : 0)) {
-        packed_ = pack_gemm(
+        packed_ = pack_matrix(
             tier, g.depth(), g.columns, [&](index_type row, index_type column) { return weight_[column * g.depth() + row]; },
             [&](index_type column) { return bias_[column]; });
         const index_type row_floats = (g.segments - 1) * stride_ + g.segment;
@@ -354,27 +354,51 @@ float float_at(const std::byte *weights, index_type at) {
     return value;
 }
 
-TEST_P(kernels, pack_gemm_puts_every_weight_where_at_says) {
-    for (const index_type rows : {1, 7, 50}) {
-        for (const index_type columns : widths) {
-            const auto weight = [](index_type row, index_type column) { return static_cast<float>(1000 * row + column + 1); };
-            const packed_matrix packed =
-                pack_gemm(tier(), rows, columns, weight, [](index_type column) { return static_cast<float>(-column - 1); });
-            ASSERT_EQ(packed.columns, padded_channels(columns));
-            ASSERT_EQ(packed.format.panel % tier().lanes, 0);
-            ASSERT_EQ(packed.format.group, 1);
-            ASSERT_TRUE(aligned(packed.weights) && aligned(packed.bias));
-            used_places places(packed.weight_memory.count());
-            for (index_type column = 0; column < packed.columns; ++column) {
-                const bool real = column < columns;
-                ASSERT_EQ(packed.bias[column], real ? static_cast<float>(-column - 1) : 0);
-                for (index_type row = 0; row < rows; ++row) {
-                    ASSERT_TRUE(places.use(packed.at(row, column))) << row << ", " << column;
-                    ASSERT_EQ(float_at(packed.weights, packed.at(row, column)), real ? weight(row, column) : 0);
-                }
-            }
+void expect_packed_matrix(const kernel_table &tier, index_type rows, index_type columns, bool by_column, bool row_scaled,
+                          bool column_scaled) {
+    SCOPED_TRACE(testing::Message() << rows << " x " << columns << ", " << by_column << row_scaled << column_scaled);
+    // Small integers, so that products are exact.
+    const auto weight = [](index_type row, index_type column) { return static_cast<float>(1000 * row + column + 1); };
+    floats weights(rows * columns), bias, row_scale, column_scale;
+    for (index_type row = 0; row < rows; ++row) row_scale.push_back(static_cast<float>(row % 5 + 2));
+    for (index_type column = 0; column < columns; ++column) {
+        for (index_type row = 0; row < rows; ++row)
+            weights[by_column ? column * rows + row : row * columns + column] = weight(row, column);
+        bias.push_back(static_cast<float>(-column - 1));
+        column_scale.push_back(static_cast<float>(column % 7 + 2));
+    }
+    const packed_matrix packed = pack_gemm(tier, {.rows = rows,
+                                                  .columns = columns,
+                                                  .weights = weights.data(),
+                                                  .row_step = by_column ? 1 : columns,
+                                                  .column_step = by_column ? rows : 1,
+                                                  .bias = bias.data(),
+                                                  .row_scale = row_scaled ? row_scale.data() : nullptr,
+                                                  .column_scale = column_scaled ? column_scale.data() : nullptr});
+    ASSERT_EQ(packed.columns, padded_channels(columns));
+    ASSERT_EQ(packed.format.panel % tier.lanes, 0);
+    ASSERT_EQ(packed.format.group, 1);
+    ASSERT_TRUE(aligned(packed.weights) && aligned(packed.bias));
+    used_places places(packed.weight_memory.count());
+    for (index_type column = 0; column < packed.columns; ++column) {
+        const bool real = column < columns;
+        const float scale = real && column_scaled ? column_scale[column] : 1;
+        ASSERT_EQ(packed.bias[column], real ? scale * bias[column] : 0);
+        for (index_type row = 0; row < rows; ++row) {
+            ASSERT_TRUE(places.use(packed.at(row, column))) << row << ", " << column;
+            const float expected = real ? scale * (row_scaled ? row_scale[row] : 1) * weight(row, column) : 0;
+            ASSERT_EQ(float_at(packed.weights, packed.at(row, column)), expected) << row << ", " << column;
         }
     }
+}
+
+TEST_P(kernels, pack_gemm_puts_every_weight_where_at_says) {
+    for (const index_type rows : {1, 3, 4, 7, 50})
+        for (const index_type columns : widths)
+            for (const bool by_column : {false, true}) // side by side in memory
+                for (const bool row_scaled : {false, true})
+                    for (const bool column_scaled : {false, true})
+                        expect_packed_matrix(tier(), rows, columns, by_column, row_scaled, column_scaled);
 }
 
 // The types to come take several rows in one instruction.

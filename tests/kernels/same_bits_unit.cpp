@@ -10,10 +10,10 @@
 
 #include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/postprocess.hpp"
 
 #include "kernels/same_bits_unit.hpp"
+#include "support/packed_matrix.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -52,7 +52,7 @@ constexpr activation activations[] = {activation::none, activation::relu, activa
 std::vector<float> run_gemm(const kernel_table &tier, source in, index_type pixels, index_type columns, activation act,
                             bool residual) {
     constexpr index_type rows = 37;
-    const packed_matrix w = pack_gemm(
+    const packed_matrix w = pack_matrix(
         tier, rows, columns, [&](index_type, index_type) { return in(); }, [&](index_type) { return in(); });
     const std::vector<float> a = in.floats(pixels * rows), r = in.pixels(pixels, columns);
     std::vector<float> c(r.size());
@@ -157,13 +157,20 @@ std::vector<float> run_quantise(source in) {
     constexpr index_type rows = 70, columns = 48;
     const std::vector<float> weights = in.floats(rows * columns);
     const auto matrix =
-        quantise_matrix({}, rows, columns, [&](index_type row, index_type column) { return weights[column * rows + row]; });
+        quantise_matrix({.rows = rows, .columns = columns, .weights = weights.data(), .row_step = 1, .column_step = rows});
     if (!matrix) return {};
     std::vector<float> all = matrix->scales;
     for (const std::int8_t byte : matrix->bytes) all.push_back(byte);
-    int8_column column(rows * columns);
-    std::copy(weights.begin(), weights.end(), column.weights());
-    column.quantise();
+    std::vector<float> zeros(static_cast<std::size_t>(column_quantiser::padded(rows * columns)));
+    std::vector<std::int8_t> bytes(zeros.size());
+    const int8_column column = column_quantiser(zeros)({.rows = rows * columns,
+                                                        .columns = 1,
+                                                        .weights = weights.data(),
+                                                        .row_step = 1,
+                                                        .column_step = 0,
+                                                        .row_scale = weights.data(),
+                                                        .column_scale = weights.data()},
+                                                       0, bytes.data());
     all.push_back(column.loss);
     return all;
 }
@@ -175,7 +182,7 @@ std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::pre
     const encoded_kernels &kernel = tier.encoded(type);
     weight_target target(tier);
     target.type = type;
-    const packed_matrix w = pack_gemm(
+    const packed_matrix w = pack_matrix(
         target, rows, columns,
         [&](index_type row, index_type column) { return static_cast<float>((row * 7 + column) % 31 - 15); },
         [&](index_type) { return in(); });

@@ -90,17 +90,22 @@ template <class T> maps<T> forward(const maps<T> &x, const parts::rep_mixer::wei
     });
 }
 
+/// scale * x, where there is a scale.
+template <class T> maps<T> scaled(const maps<T> &x, const std::optional<fastvit::tensor<float>> &scale) {
+    return scale ? scale_channels(x, values_of<T>(*scale)) : x;
+}
+
 /// fc2(GELU(fc1(BN(depthwise k x k)))).
 template <class T> maps<T> forward(const maps<T> &x, const parts::conv_ffn::weights &w) {
     const fastvit::tensor<float> &kernel = w.folded ? w.folded->kernel : w.spatial.kernel;
     const reparam::conv_shape dims = reparam::depthwise_shape(x.channels, kernel.dim(3));
     const maps<T> spatial = w.folded ? forward(x, dims, *w.folded) : forward(x, dims, w.spatial);
-    return forward(gelu_of(forward(spatial, w.fc1)), w.fc2);
+    return scaled(forward(gelu_of(forward(spatial, w.fc1)), w.fc2), w.fc2_scale);
 }
 
 /// x + scale * y; without a scale, which is folded then, x + y.
 template <class T> maps<T> add_scaled(const maps<T> &x, const std::optional<fastvit::tensor<float>> &scale, const maps<T> &y) {
-    return add(x, scale ? scale_channels(y, values_of<T>(*scale)) : y);
+    return add(x, scaled(y, scale));
 }
 
 template <class T> maps<T> forward(const maps<T> &x, const parts::rep_mixer_block::weights &w) {
@@ -142,7 +147,7 @@ template <class T> maps<T> forward(const maps<T> &x, const reparam::layer_norm &
 
 template <class T> maps<T> forward(const maps<T> &x, const parts::attention_block::weights &w) {
     const maps<T> normed = w.batch_norm ? forward(x, *w.batch_norm) : w.layer_norm ? forward(x, *w.layer_norm) : x;
-    const maps<T> t = add_scaled(x, w.layer_scale_1, self_attention(normed, w.qkv, w.proj));
+    const maps<T> t = add_scaled(x, w.layer_scale_1, scaled(self_attention(normed, w.qkv, w.proj), w.proj_scale));
     return add_scaled(t, w.layer_scale_2, forward(t, w.ffn));
 }
 

@@ -8,7 +8,7 @@
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/checkpoint/written_names.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
-#include "fastvit/kernels/gemm/pack.hpp"
+#include "fastvit/kernels/gemm/quantise.hpp"
 #include "fastvit/save.hpp"
 
 #include <array>
@@ -36,9 +36,8 @@ struct quantised_matrix {
 /// As int8 computes with it; null where int8 would not.
 inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &values, const shape &dims) {
     const index_type columns = dims[0], rows = dims.count() / columns;
-    const float *const w = values.data();
-    std::optional<kernels::int8_matrix> matrix =
-        kernels::quantise_matrix({}, rows, columns, [&](index_type row, index_type column) { return w[column * rows + row]; });
+    std::optional<kernels::int8_matrix> matrix = kernels::quantise_matrix(
+        {.rows = rows, .columns = columns, .weights = values.data(), .row_step = 1, .column_step = rows});
     if (!matrix) return nullptr;
     auto result = std::make_unique<quantised_matrix>();
     result->matrix = std::move(*matrix);

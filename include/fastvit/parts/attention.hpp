@@ -8,9 +8,11 @@
 #include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/part_cost.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <numbers>
 #include <optional>
+#include <utility>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN
@@ -28,8 +30,9 @@ class attention_block {
         reparam::conv proj;                            ///< [channels, channels]
         conv_ffn::weights ffn;
         std::optional<tensor<float>> layer_scale_1, layer_scale_2; ///< [channels, 1, 1]; none where they are folded
+        std::optional<tensor<float>> proj_scale;                   ///< the folded layer_scale_1, until proj is packed
     };
-    /// Each matrix is scaled into a copy.
+    /// The norm is folded into a copy of qkv, and for a quantised checkpoint each matrix is scaled into a copy.
     static constexpr std::size_t fold_bytes = sizeof(float);
     static constexpr token_mixer kind = token_mixer::attention;
 
@@ -60,14 +63,15 @@ class attention_block {
             w.qkv = reparam::fold_input_affine(w.qkv.kernel, reparam::to_affine(*w.batch_norm));
             w.batch_norm.reset();
         }
-        if (w.layer_scale_1) {
-            w.proj = reparam::fold_layer_scale(w.proj, *w.layer_scale_1);
-            w.layer_scale_1.reset();
-        }
+        if (w.layer_scale_1) w.proj_scale = std::exchange(w.layer_scale_1, std::nullopt);
         conv_ffn::fold(w.ffn, w.layer_scale_2);
     }
     static void fold_for_int8(weights &w) {
         fold(w);
+        if (w.proj_scale) {
+            w.proj = reparam::fold_layer_scale(w.proj, *w.proj_scale);
+            w.proj_scale.reset();
+        }
         conv_ffn::fold_for_int8(w.ffn, w.layer_scale_2);
     }
     static extent output(const config &, const extent &in) noexcept { return in; }
@@ -79,7 +83,7 @@ class attention_block {
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
         : channels_(c.channels), qkv_(pack_qkv(target.in_float32(), w.qkv, c.channels)),
-          proj_(pack_pointwise(target.in("token_mixer.proj"), w.proj.kernel, w.proj.bias)),
+          proj_(pack_scaled(target.in("token_mixer.proj"), w.proj, w.proj_scale)),
           ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
         if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
@@ -121,13 +125,11 @@ class attention_block {
     // of e.
     static kernels::packed_matrix pack_qkv(const kernels::weight_target &target, const reparam::conv &qkv, index_type channels) {
         const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
-        const float *const weight = qkv.kernel.data();
-        const float *const bias = qkv.bias.count() > 0 ? qkv.bias.data() : nullptr;
-        const auto factor = [&](index_type out) { return out < channels ? scale : 1.0F; };
-        return kernels::pack_gemm(
-            target, channels, 3 * channels,
-            [&](index_type in, index_type out) { return weight[out * channels + in] * factor(out); },
-            [&](index_type out) { return bias ? bias[out] * factor(out) : 0.0F; });
+        std::vector<float> scales(static_cast<std::size_t>(3 * channels), 1.0F);
+        std::fill_n(scales.begin(), channels, scale);
+        kernels::unpacked_matrix m = unpacked_pointwise(qkv.kernel, qkv.bias);
+        m.column_scale = scales.data();
+        return kernels::pack_gemm(target, m);
     }
 
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.

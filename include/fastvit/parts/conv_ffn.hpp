@@ -23,6 +23,7 @@ class conv_ffn {
         std::optional<reparam::conv> folded; ///< of spatial
         bool balanced = false;               ///< folded and fc1 are: reparam::balance()
         reparam::conv fc1, fc2;
+        std::optional<tensor<float>> fc2_scale; ///< of fc2's outputs: the folded layer scale, until fc2 is packed
     };
 
     /// Whether the block around the ConvFFN, of which it is `mlp`, is in the form of a quantised checkpoint: no BatchNorm and no
@@ -36,20 +37,22 @@ class conv_ffn {
         describe_matrix(ar.in("fc1"), w.fc1, fc1(c));
         describe_matrix(ar.in("fc2"), w.fc2, fc2(c));
     }
-    /// Folds the BatchNorm into the window, and the block's layer scale, which is then none, into fc2.
+    /// Folds the BatchNorm into the window. The block's layer scale, which is then none, becomes fc2's, and is multiplied in when
+    /// fc2 is packed: so no copy of the matrix is made.
     static void fold(weights &w, std::optional<tensor<float>> &layer_scale) {
         if (!w.folded) {
             w.folded = reparam::fold(spatial(w.spatial.kernel), w.spatial).rounded();
             w.spatial = {};
         }
-        if (layer_scale) {
-            w.fc2 = reparam::fold_layer_scale(w.fc2, *layer_scale);
-            layer_scale.reset();
-        }
+        if (layer_scale) w.fc2_scale = std::exchange(layer_scale, std::nullopt);
     }
     /// fold(), for a quantised checkpoint.
     static void fold_for_int8(weights &w, std::optional<tensor<float>> &layer_scale) {
         fold(w, layer_scale);
+        if (w.fc2_scale) {
+            w.fc2 = reparam::fold_layer_scale(w.fc2, *w.fc2_scale);
+            w.fc2_scale.reset();
+        }
         if (w.balanced) return;
         reparam::conv fc1 = w.fc1; // which may be the file's
         reparam::scale_inputs(fc1, reparam::balance(*w.folded, fc1));
@@ -66,13 +69,14 @@ class conv_ffn {
             reparam::conv spatial = *w.folded;
             const std::vector<float> factors = reparam::balance(spatial, w.fc1);
             pack_spatial(target, spatial.kernel, spatial.bias);
-            fc1_ = pack_pointwise(target.in("fc1"), w.fc1.kernel, w.fc1.bias,
-                                  [&](index_type input) { return factors[static_cast<std::size_t>(input)]; });
+            kernels::unpacked_matrix fc1 = unpacked_pointwise(w.fc1.kernel, w.fc1.bias);
+            fc1.row_scale = factors.data();
+            fc1_ = kernels::pack_gemm(target.in("fc1"), fc1);
         } else {
             pack_spatial(target, w.folded ? w.folded->kernel : w.spatial.kernel, w.folded ? w.folded->bias : tensor<float>());
-            fc1_ = pack_pointwise(target.in("fc1"), w.fc1.kernel, w.fc1.bias);
+            fc1_ = pack_pointwise(target.in("fc1"), w.fc1);
         }
-        fc2_ = pack_pointwise(target.in("fc2"), w.fc2.kernel, w.fc2.bias);
+        fc2_ = pack_scaled(target.in("fc2"), w.fc2, w.fc2_scale);
         if (!w.folded) norm_.emplace(w.spatial.bn);
         if (layer_scale) layer_scale_.emplace(*layer_scale);
     }

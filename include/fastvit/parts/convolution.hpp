@@ -7,7 +7,9 @@
 #include "fastvit/parts/pointwise.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <variant>
+#include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN
 
@@ -49,17 +51,10 @@ class convolution {
     convolution(const kernels::weight_target &target, const reparam::conv_shape &dims, const tensor<float> &kernel,
                 const tensor<float> &bias)
         : dims_(dims) {
-        const index_type taps = dims.taps(), in = dims.in;
-        const float *const k = kernel.data(), *const b = bias.count() > 0 ? bias.data() : nullptr;
-        const auto bias_of = [&](index_type o) { return b ? b[o] : 0.0F; };
         if (dims.depthwise)
-            packed_ = kernels::pack_depthwise(
-                target, in, dims.multiplier(), dims.kernel, dims.stride,
-                [&](index_type o, index_type tap) { return k[o * taps + tap]; }, bias_of);
-        else // rows in the order in which the window's pixels lie in memory: y, x, channel
-            packed_ = kernels::pack_gemm(
-                target.in_float32(), taps * in, dims.out,
-                [&](index_type row, index_type o) { return k[(o * in + row % in) * taps + row / in]; }, bias_of);
+            packed_ = pack_depthwise(target, kernel, bias);
+        else
+            packed_ = pack_dense(target.in_float32(), kernel, bias);
     }
 
     const reparam::conv_shape &dims() const noexcept { return dims_; }
@@ -94,6 +89,36 @@ class convolution {
     }
 
   private:
+    kernels::packed_depthwise pack_depthwise(const kernels::weight_target &target, const tensor<float> &kernel,
+                                             const tensor<float> &bias) const {
+        const index_type taps = dims_.taps();
+        const float *const k = kernel.data(), *const b = bias.count() > 0 ? bias.data() : nullptr;
+        return kernels::pack_depthwise(
+            target, dims_.in, dims_.multiplier(), dims_.kernel, dims_.stride,
+            [&](index_type o, index_type tap) { return k[o * taps + tap]; }, [&](index_type o) { return b ? b[o] : 0.0F; });
+    }
+
+    kernels::packed_matrix pack_dense(const kernels::weight_target &target, const tensor<float> &kernel,
+                                      const tensor<float> &bias) const {
+        const index_type taps = dims_.taps(), in = dims_.in, rows = taps * in;
+        kernels::unpacked_matrix m{.rows = rows,
+                                   .columns = dims_.out,
+                                   .weights = kernel.data(),
+                                   .row_step = 1,
+                                   .column_step = rows,
+                                   .bias = bias.count() > 0 ? bias.data() : nullptr};
+        // Rows in the order in which the window's pixels lie in memory: y, x, channel.
+        std::vector<float> by_tap;
+        if (taps > 1) {
+            by_tap.reserve(static_cast<std::size_t>(kernel.count()));
+            for (index_type o = 0; o < dims_.out; ++o)
+                for (index_type tap = 0; tap < taps; ++tap)
+                    for (index_type i = 0; i < in; ++i) by_tap.push_back(kernel.data()[(o * in + i) * taps + tap]);
+            m.weights = by_tap.data();
+        }
+        return kernels::pack_gemm(target, m);
+    }
+
     void run_depthwise(const context &c, const map &in, const map &out) const {
         // The input rows that a band reads are about as many as stay in the second-level cache.
         const index_type rows =

@@ -70,12 +70,13 @@ class linear {
     }
 
     linear(const kernels::weight_target &target, const weights &w, const config &c) {
-        const float *const weight = w.kernel.data(), *const bias = w.bias.count() > 0 ? w.bias.data() : nullptr;
         const bool transposed = c.form == linear_form::transposed;
-        const index_type in_step = transposed ? c.out : 1, out_step = transposed ? 1 : c.in;
-        packed_ = kernels::pack_gemm(
-            target.in_float32(), c.in, c.out, [&](index_type i, index_type o) { return weight[i * in_step + o * out_step]; },
-            [&](index_type o) { return bias ? bias[o] : 0.0F; });
+        packed_ = kernels::pack_gemm(target.in_float32(), {.rows = c.in,
+                                                           .columns = c.out,
+                                                           .weights = w.kernel.data(),
+                                                           .row_step = transposed ? c.out : 1,
+                                                           .column_step = transposed ? 1 : c.in,
+                                                           .bias = w.bias.count() > 0 ? w.bias.data() : nullptr});
     }
 
     /// Floats between the vectors of the result.

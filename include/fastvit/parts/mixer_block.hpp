@@ -24,7 +24,7 @@ template <class Mixer> class mixer_block {
         conv_ffn::weights ffn;
         std::optional<tensor<float>> layer_scale; ///< [channels, 1, 1]; none where it is folded
     };
-    /// Each matrix is scaled into a copy.
+    /// For a quantised checkpoint each matrix is scaled into a copy.
     static constexpr std::size_t fold_bytes = sizeof(float);
     static constexpr token_mixer kind = Mixer::kind;
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 
 FASTVIT_STRICT_MATH_BEGIN
 
@@ -18,20 +19,25 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 using namespace runtime; // maps, tiles and the context are the vocabulary of every part
 using kernels::activation;
 
-/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out]. The weights of input i are
-/// multiplied with factor(i).
-template <class Factor>
-kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
-                                      const tensor<float> &bias, Factor &&factor) {
+/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out], or empty for zeros.
+inline kernels::unpacked_matrix unpacked_pointwise(const tensor<float> &kernel, const tensor<float> &bias) {
     const index_type in = kernel.dim(1);
-    const float *const w = kernel.data(), *const b = bias.data();
-    return kernels::pack_gemm(
-        target, in, kernel.dim(0), [&](index_type row, index_type column) { return w[column * in + row] * factor(row); },
-        [&](index_type column) { return b[column]; });
+    return {.rows = in,
+            .columns = kernel.dim(0),
+            .weights = kernel.data(),
+            .row_step = 1,
+            .column_step = in,
+            .bias = bias.count() > 0 ? bias.data() : nullptr};
 }
-inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const tensor<float> &kernel,
-                                             const tensor<float> &bias) {
-    return pack_pointwise(target, kernel, bias, [](index_type) { return 1.0F; });
+inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const reparam::conv &w) {
+    return kernels::pack_gemm(target, unpacked_pointwise(w.kernel, w.bias));
+}
+/// With the outputs times a folded layer scale, if there is one: what reparam::fold_layer_scale() gives, packed.
+inline kernels::packed_matrix pack_scaled(const kernels::weight_target &target, const reparam::conv &w,
+                                          const std::optional<tensor<float>> &layer_scale) {
+    kernels::unpacked_matrix m = unpacked_pointwise(w.kernel, w.bias);
+    if (layer_scale) m.column_scale = layer_scale->data();
+    return kernels::pack_gemm(target, m);
 }
 
 /// The arguments of a whole packed float32 matrix over `pixels` pixels.

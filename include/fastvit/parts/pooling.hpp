@@ -90,7 +90,7 @@ class pooling_block {
         conv_ffn::weights ffn;
         std::optional<tensor<float>> layer_scale_2; ///< [channels, 1, 1]; none where it is folded
     };
-    /// Each matrix is scaled into a copy.
+    /// For a quantised checkpoint each matrix is scaled into a copy.
     static constexpr std::size_t fold_bytes = sizeof(float);
     static constexpr token_mixer kind = token_mixer::pooling;
 

@@ -23,8 +23,8 @@ class squeeze_excite {
     }
 
     squeeze_excite(const kernels::weight_target &target, const weights &w)
-        : reduce_(pack_pointwise(target.in_float32(), w.reduce.kernel, w.reduce.bias)),
-          expand_(pack_pointwise(target.in_float32(), w.expand.kernel, w.expand.bias)), no_shift_(expand_.columns) {}
+        : reduce_(pack_pointwise(target.in_float32(), w.reduce)), expand_(pack_pointwise(target.in_float32(), w.expand)),
+          no_shift_(expand_.columns) {}
 
     void run(const context &c, const map &m, activation act) const {
         const scope s(c);

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN
@@ -33,13 +34,21 @@ inline float balancing_factor(double squares, double other_squares) noexcept {
 [[nodiscard]] inline std::vector<float> balance(conv &depthwise, const conv &pointwise) {
     const index_type channels = depthwise.bias.count(), taps = depthwise.kernel.count() / channels;
     const index_type outputs = pointwise.bias.count();
-    // Row by row, as the matrix lies in memory.
+    // Row by row, as the matrix lies in memory, but two channels at a time.
     std::vector<double> reads(static_cast<std::size_t>(channels));
-    for (index_type o = 0; o < outputs; ++o)
-        for (index_type c = 0; c < channels; ++c) {
-            const auto weight = static_cast<double>(pointwise.kernel.data()[o * channels + c]);
-            reads[static_cast<std::size_t>(c)] += weight * weight;
+    for (index_type o = 0; o < outputs; ++o) {
+        const float *const row = pointwise.kernel.data() + o * channels;
+        index_type c = 0;
+        for (; c + 2 <= channels; c += 2) {
+            using two_doubles = double __attribute__((vector_size(16)));
+            const two_doubles weights{row[c], row[c + 1]};
+            two_doubles sums;
+            std::memcpy(&sums, reads.data() + c, sizeof sums);
+            sums += weights * weights;
+            std::memcpy(reads.data() + c, &sums, sizeof sums);
         }
+        if (c < channels) reads[static_cast<std::size_t>(c)] += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    }
     std::vector<float> reciprocals;
     for (index_type c = 0; c < channels; ++c) {
         float *const window = depthwise.kernel.data() + c * taps;

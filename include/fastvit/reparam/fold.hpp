@@ -113,7 +113,8 @@ inline void add_identity(folded_conv &sum, const affine &a, double sign = 1) {
 }
 
 /// Layer scale after a layer with bias: its rows and bias times the scale. In float: the product of two floats is exact in
-/// double, so it is rounded once either way. Serves ConvFFN's fc2 and attention's proj.
+/// double, so it is rounded once either way. Serves ConvFFN's fc2 and attention's proj in a quantised checkpoint; for a model,
+/// packing multiplies them.
 inline conv fold_layer_scale(const conv &w, const tensor<float> &layer_scale) {
     conv scaled{tensor<float>::uninitialised(w.kernel.dims()), tensor<float>::uninitialised(w.bias.dims())};
     const index_type rows = w.bias.count(), columns = rows > 0 ? w.kernel.count() / rows : 0;
@@ -132,7 +133,7 @@ inline conv fold_layer_scale(const conv &w, const tensor<float> &layer_scale) {
 inline conv fold_input_affine(const tensor<float> &w, const affine &norm) {
     const index_type rows = w.dim(0), columns = w.dim(1);
     conv folded{tensor<float>::uninitialised(w.dims()), tensor<float>::uninitialised({rows})};
-    for (index_type o = 0; o < rows; ++o) {
+    const auto fold_row = [&](index_type o) {
         double bias = 0;
         for (index_type i = 0; i < columns; ++i) {
             const double weight = w(o, i);
@@ -140,7 +141,28 @@ inline conv fold_input_affine(const tensor<float> &w, const affine &norm) {
             bias += weight * norm.shift[static_cast<std::size_t>(i)];
         }
         folded.bias(o) = static_cast<float>(bias);
-    }
+    };
+    // A bias is a chain of additions, each of which waits for the one before: four rows have four.
+    const auto fold_four_rows = [&](index_type first) {
+        using two_doubles = double __attribute__((vector_size(16)));
+        const float *const from = w.data() + first * columns;
+        float *const to = folded.kernel.data() + first * columns;
+        two_doubles bias[2] = {};
+        for (index_type i = 0; i < columns; ++i)
+#pragma GCC unroll 2
+            for (index_type pair = 0; pair < 2; ++pair) {
+                const index_type at = 2 * pair * columns + i;
+                const two_doubles weights{from[at], from[at + columns]};
+                const two_doubles scaled = weights * norm.scale[static_cast<std::size_t>(i)];
+                to[at] = static_cast<float>(scaled[0]);
+                to[at + columns] = static_cast<float>(scaled[1]);
+                bias[pair] += weights * norm.shift[static_cast<std::size_t>(i)];
+            }
+        for (index_type row = 0; row < 4; ++row) folded.bias(first + row) = static_cast<float>(bias[row / 2][row % 2]);
+    };
+    index_type o = 0;
+    for (; o + 4 <= rows; o += 4) fold_four_rows(o);
+    for (; o < rows; ++o) fold_row(o);
     return folded;
 }
 

@@ -26,12 +26,12 @@ packed_depthwise pack_depthwise(const weight_target &target, index_type channels
     packed.lanes = target.tier.lanes;
     packed.weight_memory = target.take<std::byte>(packed.bytes());
     packed.weights = packed.weight_memory.data();
-    const auto put = [&](index_type o, index_type tap, float value) {
-        std::memcpy(packed.weight_memory.data() + packed.at(o, tap), &value, sizeof value);
-    };
+    const index_type step = packed.at(0, 0) - packed.at(0, -1); // bytes between taps
     for (index_type o = 0; o < channels * multiplier; ++o) {
-        put(o, -1, bias(o));
-        for (index_type tap = 0; tap < kernel * kernel; ++tap) put(o, tap, weight(o, tap));
+        std::byte *const first = packed.weight_memory.data() + packed.at(o, -1);
+        const auto put = [&](index_type tap, float value) { std::memcpy(first + (tap + 1) * step, &value, sizeof value); };
+        put(-1, bias(o));
+        for (index_type tap = 0; tap < kernel * kernel; ++tap) put(tap, weight(o, tap));
     }
     return packed;
 }

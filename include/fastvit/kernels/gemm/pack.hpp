@@ -2,8 +2,8 @@
 // Weights of matrix products, in the type and the order in which a tier's kernel reads them. Packed once, when a model is made.
 #pragma once
 
-#include "fastvit/base/float16.hpp"
-#include "fastvit/base/regions.hpp"
+#include "fastvit/base/assert.hpp"
+#include "fastvit/kernels/gemm/quantise.hpp"
 #include "fastvit/kernels/weights.hpp"
 
 #include <algorithm>
@@ -11,10 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 FASTVIT_STRICT_MATH_BEGIN
@@ -28,228 +29,210 @@ struct packed_matrix : packed_matrix_view {
     buffer<std::int32_t> sum_memory;
 };
 
-/// The scale of a column whose largest weight, without its sign, is that: a weight is scale * its byte, in [-127, 127]. Rounded
-/// up to 17 significant bits, so that scale * byte is exact in float32, and quantising those products gives the same bytes and
-/// scale again. 0 where the scale would be subnormal, with fewer bits: such a column, of weights below 2^-119, counts as zero.
-inline float int8_scale(float largest) noexcept {
-    const float scale = std::bit_cast<float>((std::bit_cast<std::uint32_t>(largest / 127) + 0x7fu) & ~0x7fu);
-    return scale < std::numeric_limits<float>::min() ? 0 : scale;
-}
-
-/// What a weight of that scale is multiplied with to become a byte.
-inline float int8_reciprocal(float scale) noexcept { return scale > 0 ? 1 / scale : 0; }
-
-/// The part of a column's energy that 8 bits may lose, on average over the columns: an error of 3%. Columns like a normal
-/// distribution's lose 1%, as their largest weight is three to four times the usual one; from 13 times on the limit is passed.
-inline constexpr float int8_largest_loss = 0.03F * 0.03F;
-
-/// A matrix in 8 bits: the weights of column c are scales[c] * bytes[c * rows + row].
-struct int8_matrix {
-    std::vector<float> scales;
-    std::vector<std::int32_t> sums; ///< of each column's bytes
-    std::vector<std::int8_t> bytes;
-};
-
-/// A column on its way to 8 bits. Sums are taken in eight parts, always the same: two vectors of four, whose additions do not
-/// wait for each other.
-class int8_column {
+/// A piece of a matrix: at most `height` rows and `width` columns, row by row. Read as squares of four, because a row's
+/// neighbours lie far apart in most matrices, and a column's side by side.
+class matrix_piece {
   public:
-    float scale = 0;
-    std::int32_t sum = 0; ///< of the bytes
-    float loss = 0;       ///< the share of the column's energy that quantising loses; NaN where that is not finite
+    static constexpr index_type height = 4, width = 16;
 
-    explicit int8_column(index_type rows) : weights_(rounded_up(rows)), bytes_(weights_.size()) {}
+    /// What of `m` lies from there on, and zeros.
+    void read(const unpacked_matrix &m, index_type row, index_type column) noexcept {
+        const index_type rows = std::min(height, m.rows - row), columns = std::min(width, m.columns - column);
+        if (rows == height && columns == width && m.row_step == 1) return read_squares(m, row, column);
+        std::fill(std::begin(values_), std::end(values_), 0.0F);
+        for (index_type r = 0; r < rows; ++r)
+            for (index_type c = 0; c < columns; ++c) values_[r * width + c] = m.weight(row + r, column + c);
+    }
+    const float *row(index_type r) const noexcept { return values_ + r * width; }
 
-    /// To be filled: `rows` of them.
-    float *weights() noexcept { return weights_.data(); }
-    const std::int8_t *quantised() const noexcept { return bytes_.data(); }
-
-    /// Finds all of the above, and quantised().
-    void quantise() noexcept {
-        scale = int8_scale(largest());
-        const float reciprocal = int8_reciprocal(scale);
-        floats energy[2] = {}, lost[2] = {};
-        ints sums[2] = {};
-        std::int8_t *const to = bytes_.data();
-        for (std::size_t row = 0; row < weights_.size(); row += parts) {
-            bytes shifted_bytes[2];
-#pragma GCC unroll 2
-            for (std::size_t i = 0; i < 2; ++i) {
-                // Adding 1.5 * 2^23 rounds to nearest, ties to even, and leaves the byte in the low bits.
-                constexpr float shift = 12582912.0F;
-                const floats in_bytes = load(row + 4 * i) * reciprocal, shifted = in_bytes + shift,
-                             error = in_bytes - (shifted - shift);
-                energy[i] += in_bytes * in_bytes;
-                lost[i] += error * error;
-                sums[i] += std::bit_cast<ints>(shifted) << 24 >> 24;
-                shifted_bytes[i] = std::bit_cast<bytes>(shifted);
+    /// `group` rows, 1 or 2, from r on in bfloat16, one after the other in each column. Rounded as by io::float_to_bfloat16().
+    void bfloat16_rows(index_type r, index_type group, std::uint16_t (&out)[2 * width]) const noexcept {
+        FASTVIT_ASSERT(group == 1 || group == 2);
+        for (index_type c = 0; c < width; c += 4) {
+            const four_words first = rounded(row(r) + c) >> 16;
+            if (group == 2) {
+                const four_words both = first | (rounded(row(r + 1) + c) & 0xffff0000);
+                std::memcpy(out + 2 * c, &both, sizeof both);
+            } else {
+                using eight_halves = std::uint16_t __attribute__((vector_size(16)));
+                const auto halves = std::bit_cast<eight_halves>(first);
+                const eight_halves together = __builtin_shufflevector(halves, halves, 0, 2, 4, 6, 8, 10, 12, 14);
+                std::memcpy(out + c, &together, sizeof together / 2);
             }
-            const bytes evens = even(shifted_bytes[0], shifted_bytes[1]), fourths = even(evens, evens);
-            std::memcpy(to + row, &fourths, parts);
         }
-        const ints all_bytes = sums[0] + sums[1];
-        sum = all_bytes[0] + all_bytes[1] + all_bytes[2] + all_bytes[3];
-        const float all = total(energy[0] + energy[1]);
-        // Weights whose squares overflow are refused like infinite ones.
-        const bool finite = all * scale * scale <= std::numeric_limits<float>::max();
-        loss = !finite ? std::numeric_limits<float>::quiet_NaN() : all == 0 ? 0 : total(lost[0] + lost[1]) / all;
     }
 
   private:
-    static constexpr std::size_t parts = 8;
-    using floats = float __attribute__((vector_size(16)));
-    using ints = std::int32_t __attribute__((vector_size(16)));
-    using bytes = std::int8_t __attribute__((vector_size(16)));
-
-    static std::size_t rounded_up(index_type rows) noexcept {
-        return (static_cast<std::size_t>(rows) + parts - 1) / parts * parts;
+    // bfloat16 in the upper halves. A NaN is not rounded, as that could make it infinite, but becomes quiet.
+    static four_words rounded(const float *values) noexcept {
+        const auto bits = std::bit_cast<four_words>(load_four(values));
+        const auto is_nan = std::bit_cast<four_words>(std::bit_cast<four_ints>(bits & 0x7fffffff) > 0x7f800000);
+        return (bits + (~is_nan & (0x7fff + (bits >> 16 & 1)))) | (is_nan & 0x400000);
     }
 
-    floats load(std::size_t row) const noexcept {
-        floats x;
-        std::memcpy(&x, weights_.data() + row, sizeof x);
-        return x;
-    }
-    // Without signs, and NaN left out.
-    float largest() const noexcept {
-        floats most[2] = {};
-        for (std::size_t row = 0; row < weights_.size(); row += parts) {
-#pragma GCC unroll 2
-            for (std::size_t i = 0; i < 2; ++i) {
-                const floats size = std::bit_cast<floats>(std::bit_cast<ints>(load(row + 4 * i)) & 0x7fffffff);
-                most[i] = most[i] < size ? size : most[i];
-            }
+    void read_squares(const unpacked_matrix &m, index_type row, index_type column) noexcept {
+        const four_floats ones = {1, 1, 1, 1}, row_scale = m.row_scale ? load_four(m.row_scale + row) : ones;
+        for (index_type c = 0; c < width; c += 4) {
+            four_floats x[4];
+#pragma GCC unroll 4
+            for (index_type i = 0; i < 4; ++i)
+                x[i] = load_four(m.weights + row + (column + c + i) * m.column_step) * row_scale *
+                       (m.column_scale ? m.column_scale[column + c + i] : 1.0F);
+            transpose_square(x);
+#pragma GCC unroll 4
+            for (index_type r = 0; r < height; ++r) std::memcpy(values_ + r * width + c, &x[r], sizeof x[r]);
         }
-        float all = 0; // not by std::max(), which belongs to the flags of the unit
-        for (const floats &m : most)
-            for (int i = 0; i < 4; ++i) all = all < m[i] ? m[i] : all;
-        return all;
     }
-    static bytes even(const bytes &a, const bytes &b) noexcept {
-        return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    }
-    static float total(const floats &x) noexcept { return (x[0] + x[1]) + (x[2] + x[3]); }
 
-    std::vector<float> weights_; // and zeros
-    std::vector<std::int8_t> bytes_;
+    float values_[height * width];
 };
 
-/// The matrix in 8 bits, or none where they would lose too much or 32 bits could not hold the sums of products.
-template <class Weight>
-std::optional<int8_matrix> quantise_matrix(const packing_threads &threads, index_type rows, index_type columns, Weight &&weight) {
-    if (rows > int8_max_rows) return std::nullopt;
-    int8_matrix m;
-    m.bytes.resize(static_cast<std::size_t>(rows * columns));
-    m.scales.resize(static_cast<std::size_t>(columns));
-    m.sums.resize(m.scales.size());
-    std::vector<float> losses(m.scales.size());
-    std::vector<int8_column> of_worker(static_cast<std::size_t>(threads.workers()), int8_column(rows)); // tasks do not throw
-    threads.run(columns, [&](index_type number, int worker) {
-        const auto column = static_cast<std::size_t>(number);
-        int8_column &c = of_worker[static_cast<std::size_t>(worker)];
-        float *const weights = c.weights();
-#pragma GCC unroll 4
-        for (index_type row = 0; row < rows; ++row) weights[row] = weight(row, number);
-        c.quantise();
-        std::copy_n(c.quantised(), rows, m.bytes.data() + number * rows);
-        m.scales[column] = c.scale;
-        m.sums[column] = c.sum;
-        losses[column] = c.loss;
-    });
-    double all = 0;
-    index_type used = 0; // columns that are not zero
-    for (std::size_t column = 0; column < losses.size(); ++column) {
-        all += static_cast<double>(losses[column]);
-        used += m.scales[column] > 0;
-    }
-    if (!(all <= static_cast<double>(int8_largest_loss) * static_cast<double>(used))) return std::nullopt;
-    return m;
-}
-
-/// `weight(row, column)` gives the matrix, `bias(column)` the bias, for row < rows and column < columns; the padding becomes
-/// zero.
-///
-/// In the type of the target, unless that would lose too much of these weights: then bfloat16 instead of int8.
-template <class Weight, class Bias>
-packed_matrix pack_gemm(const weight_target &target, index_type rows, index_type columns, Weight &&weight, Bias &&bias) {
-    precision type = target.type;
-    std::string_view reason;
-    std::optional<int8_matrix> bytes;
-    if (type == precision::int8) {
-        bytes = quantise_matrix(target.threads, rows, columns, weight);
-        if (!bytes) {
-            type = precision::bfloat16;
-            reason = rows > int8_max_rows ? "too many inputs for 32-bit sums" : "8 bits would lose too much of these weights";
-        }
-    }
-    target.note(type, reason);
-
+/// A packed matrix of this type with its bias, its weights still to be filled in.
+inline packed_matrix unfilled_matrix(const weight_target &target, precision type, const unpacked_matrix &matrix) {
     packed_matrix packed;
-    packed.rows = rows;
-    packed.columns = padded_channels(columns);
+    packed.rows = matrix.rows;
+    packed.columns = padded_channels(matrix.columns);
     packed.format =
         type == precision::float32 ? target.tier.gemm_format(packed.columns) : target.tier.encoded(type).format(packed.columns);
     packed.weight_memory = target.take<std::byte>(packed.bytes());
     packed.bias_memory = target.take<float>(packed.columns);
     packed.weights = packed.weight_memory.data();
     packed.bias = packed.bias_memory.data();
-    if (bytes) {
-        packed.scale_memory = target.take<float>(packed.columns);
-        packed.sum_memory = target.take<std::int32_t>(packed.columns);
-        packed.scale = packed.scale_memory.data();
-        packed.sums = packed.sum_memory.data();
-        std::copy(bytes->scales.begin(), bytes->scales.end(), packed.scale_memory.data());
-        std::copy(bytes->sums.begin(), bytes->sums.end(), packed.sum_memory.data());
+    for (index_type column = 0; column < matrix.columns; ++column) packed.bias_memory.data()[column] = matrix.bias_of(column);
+    return packed;
+}
+
+/// Columns of bytes, padded(rows) apart, as groups of rows: those of a group lie side by side, column by column, and groups are
+/// `groups` bytes apart.
+inline void put_groups(std::byte *out, index_type groups, index_type group, const std::int8_t *bytes, index_type rows,
+                       index_type columns) noexcept {
+    const index_type padded = column_quantiser::padded(rows);
+    index_type row = 0;
+    for (; group == 4 && row + 16 <= rows; row += 16) {
+        std::byte *const to = out + row / 4 * groups;
+        index_type column = 0;
+        for (; column + 4 <= columns; column += 4) {
+            four_words x[4];
+#pragma GCC unroll 4
+            for (index_type i = 0; i < 4; ++i) std::memcpy(&x[i], bytes + (column + i) * padded + row, sizeof x[i]);
+            transpose_square(x);
+#pragma GCC unroll 4
+            for (index_type i = 0; i < 4; ++i) std::memcpy(to + i * groups + 4 * column, &x[i], sizeof x[i]);
+        }
+        for (; column < columns; ++column)
+            for (index_type i = 0; i < 4; ++i)
+                std::memcpy(to + i * groups + 4 * column, bytes + column * padded + row + 4 * i, 4);
     }
-    // Calls put(out, row, height, column, count) for pieces of each panel: at most a group of rows, and some columns. The next
-    // column's weights lie `step` bytes further on.
-    constexpr index_type piece = 16;
-    const index_type panel = packed.format.panel, group = packed.format.group, size = size_of(type), step = group * size;
-    const auto put_all = [&](auto &&put) {
-        target.threads.run((columns + panel - 1) / panel, [&](index_type number, int) {
-            const index_type first = number * panel, last = std::min(first + panel, columns);
-            for (index_type row = 0; row < rows; row += group) {
-                std::byte *const out = packed.weight_memory.data() + packed.at(row, first);
-                for (index_type column = first; column < last; column += piece)
-                    put(out + (column - first) * step, row, std::min(group, rows - row), column, std::min(piece, last - column));
-            }
-        });
-    };
-    // Gathered first: a store of bytes may alias whatever `weight` reads, which the compiler would then read again each time.
-    const auto gather = [&](float *values, index_type row, index_type column, index_type count) {
-        for (index_type i = 0; i < count; ++i) values[i] = weight(row, column + i);
-    };
-    if (bytes) {
-        put_all([&](std::byte *out, index_type row, index_type height, index_type column, index_type count) {
-            const std::int8_t *const from = bytes->bytes.data() + column * rows + row;
-            const auto put_column = [&](auto bytes_of_column) {
-                for (index_type i = 0; i < count; ++i)
-                    std::memcpy(out + i * step, from + i * rows, static_cast<std::size_t>(bytes_of_column));
-            };
-            // Constants: one load and one store.
-            if (height == 4) return put_column(std::integral_constant<int, 4>());
-            if (height == 8) return put_column(std::integral_constant<int, 8>());
-            put_column(height);
-        });
-    } else if (type == precision::bfloat16) {
-        put_all([&](std::byte *out, index_type row, index_type height, index_type column, index_type count) {
-            float values[piece];
-            for (index_type inside = 0; inside < height; ++inside) {
-                gather(values, row + inside, column, count);
-                for (index_type i = 0; i < count; ++i) {
-                    const std::uint16_t upper = io::float_to_bfloat16(values[i]);
-                    std::memcpy(out + i * step + inside * size, &upper, sizeof upper);
+    for (; row < rows; row += group) {
+        std::byte *const to = out + row / group * groups;
+        const auto put_group = [&](auto bytes_of_group) {
+            for (index_type column = 0; column < columns; ++column)
+                std::memcpy(to + group * column, bytes + column * padded + row, static_cast<std::size_t>(bytes_of_group));
+        };
+        if (group == 8)
+            put_group(std::integral_constant<int, 8>()); // a constant: one load and one store
+        else
+            put_group(group);
+    }
+}
+
+/// In 8 bits, or nothing where they would lose too much.
+inline std::optional<packed_matrix> pack_int8(const weight_target &target, const unpacked_matrix &matrix) {
+    const index_type rows = matrix.rows, padded = column_quantiser::padded(rows);
+    const weight_memory before = target.memory ? *target.memory : weight_memory();
+    packed_matrix packed = unfilled_matrix(target, precision::int8, matrix);
+    packed.scale_memory = target.take<float>(packed.columns);
+    packed.sum_memory = target.take<std::int32_t>(packed.columns);
+    packed.scale = packed.scale_memory.data();
+    packed.sums = packed.sum_memory.data();
+
+    // Columns at a time, which lie in one panel.
+    const index_type group = packed.format.group, width = std::min<index_type>(packed.format.panel, 16);
+    FASTVIT_ASSERT(packed.format.panel % width == 0 && padded % group == 0);
+    // Tasks do not allocate. Of the memory for each worker only what is used is ever there.
+    const index_type float_bytes = padded * static_cast<index_type>(sizeof(float)), worker_bytes = float_bytes + width * padded;
+    const platform::pages scratch(static_cast<std::size_t>(target.threads.workers() * worker_bytes));
+    std::vector<int8_column> columns(static_cast<std::size_t>(matrix.columns));
+    target.threads.run((matrix.columns + width - 1) / width, [&](index_type number, int worker) {
+        std::byte *const memory = scratch.data() + worker * worker_bytes;
+        column_quantiser quantise({reinterpret_cast<float *>(memory), static_cast<std::size_t>(padded)});
+        auto *const bytes = reinterpret_cast<std::int8_t *>(memory + float_bytes);
+        const index_type first = number * width, count = std::min(width, matrix.columns - first);
+        for (index_type i = 0; i < count; ++i) {
+            const int8_column c = quantise(matrix, first + i, bytes + i * padded);
+            columns[static_cast<std::size_t>(first + i)] = c;
+            packed.scale_memory.data()[first + i] = c.scale;
+            packed.sum_memory.data()[first + i] = c.sum;
+        }
+        put_groups(packed.weight_memory.data() + packed.at(0, first), packed.at(group, first) - packed.at(0, first), group, bytes,
+                   rows, count);
+    });
+    if (!loses_too_much(columns)) return packed;
+    if (target.memory) { // zeroed again, for what is taken next
+        const auto clear = [](auto &buffer) {
+            std::fill_n(buffer.data(), buffer.count(), std::decay_t<decltype(*buffer.data())>{});
+        };
+        clear(packed.weight_memory);
+        clear(packed.bias_memory);
+        clear(packed.scale_memory);
+        clear(packed.sum_memory);
+        *target.memory = before;
+    }
+    return std::nullopt;
+}
+
+/// Fills in a matrix in float32 or bfloat16.
+inline void fill_matrix(const packing_threads &threads, const unpacked_matrix &matrix, packed_matrix &packed) {
+    const index_type panel = packed.format.panel, group = packed.format.group;
+    const bool halves = packed.format.type == precision::bfloat16;
+    const index_type step = group * size_of(packed.format.type); // bytes between columns
+    threads.run((matrix.columns + panel - 1) / panel, [&](index_type number, int) {
+        const index_type first = number * panel, last = std::min(first + panel, matrix.columns);
+        const index_type groups = packed.at(group, first) - packed.at(0, first); // bytes between groups of rows
+        for (index_type row = 0; row < matrix.rows; row += matrix_piece::height) {
+            std::byte *const out = packed.weight_memory.data() + packed.at(row, first);
+            const index_type rows = std::min(matrix_piece::height, matrix.rows - row);
+            for (index_type column = first; column < last; column += matrix_piece::width) {
+                matrix_piece piece;
+                piece.read(matrix, row, column);
+                const index_type bytes = std::min(matrix_piece::width, last - column) * step;
+                for (index_type r = 0; r < rows; r += group) {
+                    std::byte *const to = out + r / group * groups + (column - first) * step;
+                    std::uint16_t upper[2 * matrix_piece::width];
+                    if (halves) piece.bfloat16_rows(r, group, upper);
+                    const void *const from = halves ? static_cast<const void *>(upper) : piece.row(r);
+                    // Constants: a few registers.
+                    if (bytes == 64)
+                        std::memcpy(to, from, 64);
+                    else if (bytes == 32)
+                        std::memcpy(to, from, 32);
+                    else
+                        std::memcpy(to, from, static_cast<std::size_t>(bytes));
                 }
             }
-        });
-    } else {
-        put_all([&](std::byte *out, index_type row, index_type, index_type column, index_type count) {
-            float values[piece];
-            gather(values, row, column, count);
-            std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float)); // a group is one row
-        });
+        }
+    });
+}
+
+/// In the type of the target, unless that would lose too much of these weights: then bfloat16 instead of int8. The padding
+/// becomes zero.
+inline packed_matrix pack_gemm(const weight_target &target, const unpacked_matrix &matrix) {
+    precision type = target.type;
+    std::string_view reason;
+    if (type == precision::int8) {
+        const bool fits = matrix.rows <= int8_max_rows;
+        if (fits) {
+            if (std::optional<packed_matrix> packed = pack_int8(target, matrix)) {
+                target.note(type, reason);
+                return std::move(*packed);
+            }
+        }
+        type = precision::bfloat16;
+        reason = fits ? "8 bits would lose too much of these weights" : "too many inputs for 32-bit sums";
     }
-    for (index_type column = 0; column < columns; ++column) packed.bias_memory.data()[column] = bias(column);
+    target.note(type, reason);
+    packed_matrix packed = unfilled_matrix(target, type, matrix);
+    fill_matrix(target.threads, matrix, packed);
     return packed;
 }
 

@@ -24,7 +24,7 @@
 //
 // and, for products below float32, int8_product and bfloat16_product:
 //
-//     type, group              of the matrices that it multiplies
+//     type, group              of the matrices that it multiplies; int8's group divides 16, bfloat16's is 1 or 2
 //     element_bytes            of an encoded activation
 //     rows                     pixels of a tile
 //     sums, weights            registers of accumulators; of `group` weights of each of vec::lanes columns
