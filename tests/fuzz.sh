@@ -22,10 +22,7 @@ has_libfuzzer() {
 }
 mkdir -p build/fuzz
 if ! has_libfuzzer; then
-    # Debian has the sanitizers' run-time libraries in a package of their own, older releases of Ubuntu have them with Clang.
-    runtime=
-    if apt-cache show libclang-rt-dev >/dev/null 2>&1; then runtime=libclang-rt-dev; fi
-    install_packages clang $runtime
+    install_clangs_sanitizers
     has_libfuzzer || {
         echo "clang++ -fsanitize=fuzzer does not link: the run-time libraries of Clang's sanitizers are missing" >&2
         exit 1

@@ -52,6 +52,19 @@ compiler_package() {
     if grep -q '^VERSION_CODENAME=jammy' /etc/os-release 2>/dev/null; then echo g++-12; else echo g++; fi
 }
 
+# Whether Clang's sanitizers are there.
+clang_sanitizes() {
+    echo 'int main() {}' | clang++ -fsanitize=address,undefined -x c++ - -o /dev/null 2>/dev/null
+}
+
+# Debian has the run-time libraries of Clang's sanitizers in a package of their own, older releases of Ubuntu have them with Clang.
+install_clangs_sanitizers() {
+    runtime=
+    if apt-cache show libclang-rt-dev >/dev/null 2>&1; then runtime=libclang-rt-dev; fi
+    # shellcheck disable=SC2086 # a package name or none
+    install_packages clang $runtime
+}
+
 # Installs these Debian packages. Asks nothing; where it cannot install, it names them and ends the script.
 install_packages() {
     if ! command -v apt-get >/dev/null; then

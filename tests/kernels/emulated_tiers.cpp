@@ -49,11 +49,16 @@ template <class To, class From, class Register, class F> lanes<To, 16> each(__mm
 inline __m512 maskz_cvtepi32_ps(__mmask16 mask, __m512i a) {
     return each<float, std::int32_t>(mask, a, [](std::int32_t x) { return static_cast<float>(x); });
 }
-inline __m512i maskz_cvtps_epi32(__mmask16 mask, __m512 a) {
-    return each<std::int32_t, float>(mask, a, [](float x) {
-        const float whole = std::nearbyint(x);
-        return whole >= -0x1p31F && whole < 0x1p31F ? static_cast<std::int32_t>(whole) : std::numeric_limits<std::int32_t>::min();
-    });
+inline std::int32_t to_int32(float x) {
+    const float whole = std::nearbyint(x);
+    return whole >= -0x1p31F && whole < 0x1p31F ? static_cast<std::int32_t>(whole) : std::numeric_limits<std::int32_t>::min();
+}
+inline __m512i maskz_cvtps_epi32(__mmask16 mask, __m512 a) { return each<std::int32_t, float>(mask, a, to_int32); }
+inline __m256i cvtps_epi32(__m256 a) {
+    const lanes<float, 8> from(a);
+    lanes<std::int32_t, 8> to;
+    for (int i = 0; i < 8; ++i) to.of[i] = to_int32(from.of[i]);
+    return to;
 }
 inline __m128i maskz_cvtusepi32_epi8(__mmask16 mask, __m512i a) {
     return each<std::uint8_t, std::uint32_t>(mask, a, [](std::uint32_t x) { return std::min<std::uint32_t>(x, 255); });
@@ -88,6 +93,7 @@ inline __m512 fmadd512(__m512 a, __m512 b, __m512 c) { return fmadd<16>(a, b, c)
 
 #undef _mm512_maskz_cvtepi32_ps
 #undef _mm512_maskz_cvtps_epi32
+#undef _mm256_cvtps_epi32
 #undef _mm512_maskz_cvtusepi32_epi8
 #undef _mm512_maskz_cvtepu16_epi32
 #undef _mm512_maskz_slli_epi32
@@ -99,6 +105,7 @@ inline __m512 fmadd512(__m512 a, __m512 b, __m512 c) { return fmadd<16>(a, b, c)
 #undef _mm256_dpbusd_avx_epi32
 #define _mm512_maskz_cvtepi32_ps emulated::maskz_cvtepi32_ps
 #define _mm512_maskz_cvtps_epi32 emulated::maskz_cvtps_epi32
+#define _mm256_cvtps_epi32 emulated::cvtps_epi32
 #define _mm512_maskz_cvtusepi32_epi8 emulated::maskz_cvtusepi32_epi8
 #define _mm512_maskz_cvtepu16_epi32 emulated::maskz_cvtepu16_epi32
 #define _mm512_maskz_slli_epi32 emulated::maskz_slli_epi32
