@@ -83,7 +83,7 @@ class attention_block {
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
         : channels_(c.channels), qkv_(pack_qkv(target.in_float32(), w.qkv, c.channels)),
-          proj_(pack_scaled(target.in("token_mixer.proj"), w.proj, w.proj_scale)),
+          proj_(pack_pointwise(target.in("token_mixer.proj"), w.proj, w.proj_scale)),
           ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
         if (w.layer_norm) layer_norm_.emplace(*w.layer_norm);
@@ -127,7 +127,7 @@ class attention_block {
         const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
         std::vector<float> scales(static_cast<std::size_t>(3 * channels), 1.0F);
         std::fill_n(scales.begin(), channels, scale);
-        kernels::unpacked_matrix m = unpacked_pointwise(qkv.kernel, qkv.bias);
+        kernels::unpacked_matrix m = unpacked(qkv.kernel, qkv.bias);
         m.column_scale = scales.data();
         return kernels::pack_gemm(target, m);
     }

@@ -69,14 +69,14 @@ class conv_ffn {
             reparam::conv spatial = *w.folded;
             const std::vector<float> factors = reparam::balance(spatial, w.fc1);
             pack_spatial(target, spatial.kernel, spatial.bias);
-            kernels::unpacked_matrix fc1 = unpacked_pointwise(w.fc1.kernel, w.fc1.bias);
+            kernels::unpacked_matrix fc1 = unpacked(w.fc1.kernel, w.fc1.bias);
             fc1.row_scale = factors.data();
             fc1_ = kernels::pack_gemm(target.in("fc1"), fc1);
         } else {
             pack_spatial(target, w.folded ? w.folded->kernel : w.spatial.kernel, w.folded ? w.folded->bias : tensor<float>());
             fc1_ = pack_pointwise(target.in("fc1"), w.fc1);
         }
-        fc2_ = pack_scaled(target.in("fc2"), w.fc2, w.fc2_scale);
+        fc2_ = pack_pointwise(target.in("fc2"), w.fc2, w.fc2_scale);
         if (!w.folded) norm_.emplace(w.spatial.bn);
         if (layer_scale) layer_scale_.emplace(*layer_scale);
     }

@@ -100,13 +100,8 @@ class convolution {
 
     kernels::packed_matrix pack_dense(const kernels::weight_target &target, const tensor<float> &kernel,
                                       const tensor<float> &bias) const {
-        const index_type taps = dims_.taps(), in = dims_.in, rows = taps * in;
-        kernels::unpacked_matrix m{.rows = rows,
-                                   .columns = dims_.out,
-                                   .weights = kernel.data(),
-                                   .row_step = 1,
-                                   .column_step = rows,
-                                   .bias = bias.count() > 0 ? bias.data() : nullptr};
+        const index_type taps = dims_.taps(), in = dims_.in;
+        kernels::unpacked_matrix m = unpacked(kernel, bias);
         // Rows in the order in which the window's pixels lie in memory: y, x, channel.
         std::vector<float> by_tap;
         if (taps > 1) {

@@ -8,6 +8,7 @@
 #include "fastvit/parts/pooled.hpp"
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
@@ -70,13 +71,12 @@ class linear {
     }
 
     linear(const kernels::weight_target &target, const weights &w, const config &c) {
-        const bool transposed = c.form == linear_form::transposed;
-        packed_ = kernels::pack_gemm(target.in_float32(), {.rows = c.in,
-                                                           .columns = c.out,
-                                                           .weights = w.kernel.data(),
-                                                           .row_step = transposed ? c.out : 1,
-                                                           .column_step = transposed ? 1 : c.in,
-                                                           .bias = w.bias.count() > 0 ? w.bias.data() : nullptr});
+        kernels::unpacked_matrix m = unpacked(w.kernel, w.bias);
+        if (c.form == linear_form::transposed) {
+            std::swap(m.rows, m.columns);
+            std::swap(m.row_step, m.column_step);
+        }
+        packed_ = kernels::pack_gemm(target.in_float32(), m);
     }
 
     /// Floats between the vectors of the result.

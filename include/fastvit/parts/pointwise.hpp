@@ -19,9 +19,10 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 using namespace runtime; // maps, tiles and the context are the vocabulary of every part
 using kernels::activation;
 
-/// A pointwise convolution or linear layer: weights [out, in] (trailing ones allowed) and bias [out], or empty for zeros.
-inline kernels::unpacked_matrix unpacked_pointwise(const tensor<float> &kernel, const tensor<float> &bias) {
-    const index_type in = kernel.dim(1);
+/// The matrix of a dense layer: weights [out, in, ...], those of an output in the order of its inputs, and bias [out], or empty
+/// for zeros.
+inline kernels::unpacked_matrix unpacked(const tensor<float> &kernel, const tensor<float> &bias) {
+    const index_type in = kernel.dims().without_first().count();
     return {.rows = in,
             .columns = kernel.dim(0),
             .weights = kernel.data(),
@@ -29,13 +30,12 @@ inline kernels::unpacked_matrix unpacked_pointwise(const tensor<float> &kernel, 
             .column_step = in,
             .bias = bias.count() > 0 ? bias.data() : nullptr};
 }
-inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const reparam::conv &w) {
-    return kernels::pack_gemm(target, unpacked_pointwise(w.kernel, w.bias));
-}
-/// With the outputs times a folded layer scale, if there is one: what reparam::fold_layer_scale() gives, packed.
-inline kernels::packed_matrix pack_scaled(const kernels::weight_target &target, const reparam::conv &w,
-                                          const std::optional<tensor<float>> &layer_scale) {
-    kernels::unpacked_matrix m = unpacked_pointwise(w.kernel, w.bias);
+
+/// A pointwise convolution or linear layer, its outputs times a folded layer scale, if there is one: what
+/// reparam::fold_layer_scale() gives, packed.
+inline kernels::packed_matrix pack_pointwise(const kernels::weight_target &target, const reparam::conv &w,
+                                             const std::optional<tensor<float>> &layer_scale = std::nullopt) {
+    kernels::unpacked_matrix m = unpacked(w.kernel, w.bias);
     if (layer_scale) m.column_scale = layer_scale->data();
     return kernels::pack_gemm(target, m);
 }
