@@ -159,7 +159,8 @@ void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit
                                       .ranges = a.ranges.data(),
                                       .pixels = s.pixels,
                                       .matrix = packed,
-                                      .c = to.data()};
+                                      .c = to.data(),
+                                      .column_end = packed.columns};
     const double own = bench::product_peak(tier.name, type), macs = static_cast<double>(s.pixels * s.k * s.n);
     time_macs(state, macs, [&] { tier.encoded(type).gemm(arguments); });
     if (own > 0) state.counters["own_peak_fraction"] = 1e9 * state.counters["gmac_per_s"] / own;

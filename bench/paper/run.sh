@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh [--quick] [--sections NAME,...]: repeats what FastViT's paper says on this machine, and makes the page
-# build/paper/index.html. On an idle machine it takes an hour or two, with --quick minutes; stopped, it goes on where it was, and
+# build/paper/index.html. On an idle machine it takes about an hour, with --quick minutes; stopped, it goes on where it was, and
 # `rm -r build/paper/data` makes it begin anew. Installs what it needs under build/, and Debian packages where they are missing.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

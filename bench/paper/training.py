@@ -31,7 +31,7 @@ class Budget:
     held_out: int
 
 
-BUDGETS = {"full": Budget(6000, 8, SIDE, 3, 2000), "quick": Budget(2048, 4, SIDE, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
+BUDGETS = {"full": Budget(6000, 6, SIDE, 3, 2000), "quick": Budget(2048, 4, SIDE, 1, 500), "tiny": Budget(64, 1, 32, 1, 32)}
 
 SPLITS = ("train", "test")
 

@@ -101,14 +101,17 @@ TEST(contract, of_encoded_gemm) {
                                          .ranges = ranges.data(),
                                          .pixels = 1,
                                          .matrix = w,
-                                         .c = c.data()};
+                                         .c = c.data(),
+                                         .column_end = 96};
             expect_asserted(
                 kernel.gemm, good, [](encoded_gemm_args &g) { g.a = nullptr; }, [](encoded_gemm_args &g) { g.c = nullptr; },
                 [](encoded_gemm_args &g) { g.a_pixel = 5; }, [](encoded_gemm_args &g) { g.pixels = gemm_max_pixels + 1; },
                 [](encoded_gemm_args &g) { g.pixels = -1; }, [](encoded_gemm_args &g) { g.matrix.weights = nullptr; },
                 [](encoded_gemm_args &g) { g.matrix.bias = nullptr; }, [](encoded_gemm_args &g) { g.matrix.columns = 90; },
                 [](encoded_gemm_args &g) { g.matrix.format.type = fastvit::precision::float32; },
-                [](encoded_gemm_args &g) { g.matrix.format.panel = 12; },
+                [](encoded_gemm_args &g) { g.matrix.format.panel = 12; }, [](encoded_gemm_args &g) { g.column_begin = 1; },
+                [](encoded_gemm_args &g) { g.column_begin = -g.matrix.format.panel; },
+                [](encoded_gemm_args &g) { g.column_end = 97; }, [](encoded_gemm_args &g) { g.column_end = 95; },
                 [](encoded_gemm_args &g) { g.residual = g.c, g.act = activation::relu; });
         }
     });

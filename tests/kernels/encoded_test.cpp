@@ -219,14 +219,27 @@ class product {
             to.push_back(c.data() + (2 * p + 1) * columns_);
             from.push_back(added.data() + p * columns_);
         }
-        kernel.gemm({.a = a.bytes.data(),
-                     .a_pixel = a.pixel,
-                     .ranges = type == precision::int8 ? a.ranges.data() : nullptr,
-                     .pixels = pixels,
-                     .matrix = w,
-                     .c = to.data(),
-                     .residual = residual ? from.data() : nullptr,
-                     .act = act});
+        const auto multiply = [&](index_type begin, index_type end) {
+            kernel.gemm({.a = a.bytes.data(),
+                         .a_pixel = a.pixel,
+                         .ranges = type == precision::int8 ? a.ranges.data() : nullptr,
+                         .pixels = pixels,
+                         .matrix = w,
+                         .c = to.data(),
+                         .residual = residual ? from.data() : nullptr,
+                         .column_begin = begin,
+                         .column_end = end,
+                         .act = act});
+        };
+        multiply(0, columns_);
+        const floats at_once = c;
+        std::fill(c.begin(), c.end(), -77.0F);
+        for (index_type column = columns_; column > 0;) { // the last panel first
+            const index_type begin = (column - 1) / w.format.panel * w.format.panel;
+            multiply(begin, column);
+            column = begin;
+        }
+        EXPECT_EQ(std::memcmp(at_once.data(), c.data(), c.size() * sizeof(float)), 0) << "panel by panel";
         for (index_type p = 0; p < pixels; ++p) {
             got.insert(got.end(), to[p], to[p] + columns_);
             for (index_type n = 0; n < columns_; ++n) {
@@ -295,11 +308,18 @@ TEST_P(encoded, int8_sums_are_exact_at_the_extremes) {
         const pixel_range ranges[] = {{1, 0}, {1, 127}};
         floats c(2 * 16);
         float *const to[] = {c.data(), c.data() + 16};
-        tier().int8.gemm({.a = a.data(), .a_pixel = w.padded_rows(), .ranges = ranges, .pixels = 1, .matrix = w, .c = to});
+        tier().int8.gemm(
+            {.a = a.data(), .a_pixel = w.padded_rows(), .ranges = ranges, .pixels = 1, .matrix = w, .c = to, .column_end = 16});
         const float one = w.scale[0];
         EXPECT_EQ(c[0], static_cast<float>(127 * 127 * rows) * one);
         EXPECT_EQ(c[1], 0);
-        tier().int8.gemm({.a = a.data(), .a_pixel = w.padded_rows(), .ranges = ranges + 1, .pixels = 1, .matrix = w, .c = to});
+        tier().int8.gemm({.a = a.data(),
+                          .a_pixel = w.padded_rows(),
+                          .ranges = ranges + 1,
+                          .pixels = 1,
+                          .matrix = w,
+                          .c = to,
+                          .column_end = 16});
         EXPECT_EQ(c[0], 0);
     }
 }

@@ -210,6 +210,7 @@ std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::pre
                  .pixels = pixels,
                  .matrix = w,
                  .c = c_rows.data(),
+                 .column_end = w.columns,
                  .act = after});
     all = c;
     if (type == fastvit::precision::int8)

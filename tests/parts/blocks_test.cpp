@@ -89,6 +89,50 @@ TEST_F(blocks, conv_ffn) {
     }
 }
 
+// Few pixels and many weights: workers share out columns.
+TEST_F(blocks, with_large_matrices) {
+    constexpr index_type channels = 512;
+    fastvit::stage_architecture stage = stage_of(channels);
+    stage.norm = fastvit::attention_norm::layer_norm;
+    const maps<double> x = random.batch(2, channels, 3, 5);
+    expect_part_on<parts::rep_mixer_block>(x, stage);
+    expect_part_on<parts::attention_block>(x, stage);
+
+    const parts::patch_embed::config config{channels / 2, channels, false, false, 7};
+    const auto w = random_part<parts::patch_embed>(random, 1, config);
+    const maker block = [&](const kernel_table &tier, graph form) {
+        return in_a_stage(packed<parts::patch_embed>(tier, form, w, config));
+    };
+    const maps<double> larger = random.batch(2, config.in, 5, 4);
+    expect_block(block, larger, forward(larger, w, config.gelu));
+}
+
+// In every type, over more pixels than one product takes.
+TEST_F(blocks, share_columns_among_many_workers) {
+    constexpr index_type channels = 1024;
+    const auto w = random_weights<reparam::conv>(random, 1, reparam::conv_shape{.in = channels, .out = channels});
+    const maps<double> x = random.batch(3, channels, 10, 10);
+    fastvit::serial_executor one;
+    reversed_executor many(12);
+    for (const isa_tier &tier : fastvit::isa_tiers()) {
+        if (!tier.supported) continue;
+        for (const auto type : {fastvit::precision::float32, fastvit::precision::bfloat16, fastvit::precision::int8}) {
+            fastvit::kernels::weight_target target(*tier.kernels);
+            target.type = type;
+            const fastvit::kernels::packed_matrix matrix = parts::pack_pointwise(target, w);
+            const runnable layer = [&](const context &c, const map &in) {
+                EXPECT_EQ(parts::shares_columns(c, matrix, in.size.pixels()), c.workers > 1);
+                const map out = c.take_map(in.size, map_pair::halo);
+                const auto before = parts::encodes(matrix) ? activation::gelu : activation::none;
+                parts::run_pointwise(c, matrix, in, out, {.before = before, .residual = &in});
+                return out;
+            };
+            EXPECT_TRUE(same_bits(run_block(*tier.kernels, one, layer, x, {}), run_block(*tier.kernels, many, layer, x, {})))
+                << tier.name << ", " << to_string(type);
+        }
+    }
+}
+
 TEST_F(blocks, squeeze_excite) {
     for (const index_type channels : channel_counts) {
         const auto w =

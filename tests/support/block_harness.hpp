@@ -209,13 +209,22 @@ class blocks : public testing::Test {
     /// The same for a part of the backbone with random weights.
     template <class Part> void expect_part(const typename Part::config &config, index_type channels) {
         const auto w = random_part<Part>(random, 1, config);
-        expect_block_of([&](const kernel_table &tier, graph form) { return in_a_stage(packed<Part>(tier, form, w, config)); }, w,
-                        channels);
+        expect_block_of(maker_of<Part>(w, config), w, channels);
+    }
+
+    /// The same for one batch.
+    template <class Part> void expect_part_on(const maps<double> &x, const typename Part::config &config) {
+        const auto w = random_part<Part>(random, 1, config);
+        expect_block(maker_of<Part>(w, config), x, forward(x, w));
     }
 
     random_source random;
 
   private:
+    template <class Part> static maker maker_of(const typename Part::weights &w, const typename Part::config &config) {
+        return [w, config](const kernel_table &tier, graph form) { return in_a_stage(packed<Part>(tier, form, w, config)); };
+    }
+
     void expect_block_in(const kernel_table &tier, const runnable &block, const maps<double> &x, const maps<double> &expected,
                          const input_layout &layout) {
         const maps<float> got = run_block(tier, serial_, block, x, layout);

@@ -110,7 +110,7 @@ class attention_block {
                 layer_scale_->run(c, projected, x, true);
                 copy_pixels(c, x, other);
             } else {
-                run_pointwise(c, proj_, mixed, other, activation::none, &x);
+                run_pointwise(c, proj_, mixed, other, {.residual = &x});
             }
         }
         ffn_.run(c, other, x);

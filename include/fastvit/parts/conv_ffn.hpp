@@ -81,11 +81,33 @@ class conv_ffn {
         if (layer_scale) layer_scale_.emplace(*layer_scale);
     }
 
-    /// Tile by tile, so that the hidden map, as wide as the MLP ratio says, never leaves the cache. `x` and `out` are different
-    /// maps of one layout.
+    /// `x` and `out` are different maps of one layout.
     void run(const context &c, const map &x, const map &out) const {
         const watched w(c, "mlp");
         const scope s(c);
+        if (shares_columns(c, fc1_, x.size.pixels()))
+            run_layers(c, x, out);
+        else
+            run_tiles(c, x, out);
+    }
+
+  private:
+    // Layer by layer, for a map of few pixels.
+    void run_layers(const context &c, const map &x, const map &out) const {
+        const map mixed = c.take_map(x.size, 0), hidden = c.take_map(x.size.with_channels(fc1_.columns), 0);
+        spatial_.run(c, x, mixed);
+        if (norm_) norm_->run(c, mixed, mixed);
+        const bool late = encodes(fc2_);
+        run_pointwise(c, fc1_, mixed, hidden, {.after = late ? activation::none : activation::gelu});
+        const activation before = late ? activation::gelu : activation::none;
+        if (!layer_scale_) return run_pointwise(c, fc2_, hidden, out, {.before = before, .residual = &x});
+        run_pointwise(c, fc2_, hidden, mixed, {.before = before});
+        copy_pixels(c, x, out);
+        layer_scale_->run(c, mixed, out, true);
+    }
+
+    // Tile by tile, so that the hidden map, as wide as the MLP ratio says, never leaves the cache.
+    void run_tiles(const context &c, const map &x, const map &out) const {
         // Floats between the pixels of a tile before and after fc1.
         const index_type narrow = spread_channels(x.channels()), wide = spread_channels(fc1_.columns);
         const tiling tiles = tiling::windows(x.size, tile_pixels_for(narrow + wide), c.workers);
@@ -107,24 +129,23 @@ class conv_ffn {
             run_pixels(mixed, narrow, pixels, a);
             run_pixels(hidden, wide, pixels, to);
             const bool late = encodes(fc2_);
-            run_matrix(c, fc1_, a, to, pixels, first, operand, {.after = late ? activation::none : activation::gelu});
+            run_matrix(c, fc1_, {a, pixels, first, operand}, to, {.after = late ? activation::none : activation::gelu});
 
             run_pixels(hidden, wide, pixels, a);
             tile_pixels(x, t, residual);
             matrix_options options{.before = late ? activation::gelu : activation::none};
             if (layer_scale_) {
                 run_pixels(mixed, narrow, pixels, to);
-                run_matrix(c, fc2_, a, to, pixels, second, operand, options);
+                run_matrix(c, fc2_, {a, pixels, second, operand}, to, options);
                 add_scaled(c, mixed, narrow, residual, t, out);
             } else {
                 tile_pixels(out, t, to);
                 options.residual = residual;
-                run_matrix(c, fc2_, a, to, pixels, second, operand, options);
+                run_matrix(c, fc2_, {a, pixels, second, operand}, to, options);
             }
         });
     }
 
-  private:
     void pack_spatial(const kernels::weight_target &target, const tensor<float> &kernel, const tensor<float> &bias) {
         spatial_ = convolution(target, spatial(kernel), kernel, bias);
     }

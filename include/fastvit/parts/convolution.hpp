@@ -65,7 +65,7 @@ class convolution {
     /// pixels lie without padding (pixel_stride = channels).
     void run(const context &c, const map &in, const map &out, activation act = activation::none) const {
         if (dims_.depthwise) return run_depthwise(c, in, out);
-        if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, act);
+        if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, {.after = act});
         const tiling tiles(out.size, tile_pixels_for(out.pixel_stride + in.pixel_stride), c.workers);
         c.parallel(tiles.count(), [&](index_type i, int) {
             float *to[kernels::gemm_max_pixels];

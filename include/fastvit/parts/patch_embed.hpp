@@ -65,7 +65,9 @@ class patch_embed {
     static index_type reduced(const config &c) { return c.squeeze_excite ? c.out / 4 : 0; }
 
     void run(const context &c, const map &in, const map &out) const {
-        if (spatial_.only_conv() && spatial_.act() == activation::none && pointwise_.only_conv()) return run_fused(c, in, out);
+        if (spatial_.only_conv() && spatial_.act() == activation::none && pointwise_.only_conv() &&
+            !shares_columns(c, pointwise_.only_conv()->matrix(), out.size.pixels()))
+            return run_fused(c, in, out);
         const scope s(c);
         const map middle = c.take_map(out.size, 0);
         spatial_.run(c, in, middle);

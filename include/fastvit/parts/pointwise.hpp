@@ -66,44 +66,125 @@ struct operand_layout {
     }
 };
 
-/// What run_matrix() does beside the product.
+/// The left operand of a product over at most gemm_max_pixels pixels.
+struct left_operand {
+    const float *const *a; ///< first channel of each pixel
+    index_type pixels;
+    const operand_layout &layout;
+    float *encoded; ///< memory for that layout
+};
+
+/// What a product does beside multiplying.
 struct matrix_options {
     activation before = activation::none; ///< of its input; only where encodes() says so
     activation after = activation::none;
     const float *const *residual = nullptr; ///< as in gemm_args
 };
 
-/// C = A w over at most gemm_max_pixels pixels. `operand`: memory for such a layout.
-inline void run_matrix(const context &c, const kernels::packed_matrix &w, const float *const *a, float *const *to,
-                       index_type pixels, const operand_layout &layout, float *operand, const matrix_options &options = {}) {
+/// Columns of a packed matrix: whole panels.
+struct column_range {
+    index_type begin, end;
+};
+inline column_range all_columns(const kernels::packed_matrix &w) noexcept { return {0, w.columns}; }
+inline index_type panel_count(const kernels::packed_matrix &w) noexcept {
+    return (w.columns + w.format.panel - 1) / w.format.panel;
+}
+/// Share `i` of `shares`, which are at most panel_count().
+inline column_range columns_of(const kernels::packed_matrix &w, index_type i, index_type shares) noexcept {
+    const index_type panels = panel_count(w);
+    return {panels * i / shares * w.format.panel, std::min(w.columns, panels * (i + 1) / shares * w.format.panel)};
+}
+
+/// Encodes `count` pixels of the operand from number `first`, if the matrix asks for it.
+inline void encode(const context &c, const kernels::packed_matrix &w, const left_operand &x, index_type first, index_type count,
+                   activation before) {
+    if (!encodes(w)) return;
+    c.kernels.encoded(w.format.type)
+        .encode({.x = x.a + first,
+                 .pixels = count,
+                 .channels = x.layout.channels,
+                 .act = before,
+                 .out = reinterpret_cast<std::byte *>(x.encoded) + first * x.layout.pixel,
+                 .out_pixel = x.layout.pixel,
+                 .ranges = reinterpret_cast<kernels::pixel_range *>(x.encoded + x.layout.ranges) + first});
+}
+
+/// Those columns of the product with an operand that has been encoded.
+inline void multiply(const context &c, const kernels::packed_matrix &w, const left_operand &x, const column_range &columns,
+                     float *const *to, const matrix_options &options) {
     if (!encodes(w)) {
-        kernels::gemm_args g = gemm_over(w, a, to, pixels, options.after);
+        kernels::gemm_args g = gemm_over(w, x.a, to, x.pixels, options.after);
         g.residual = options.residual;
+        g.column_begin = columns.begin;
+        g.column_end = columns.end;
         return c.kernels.gemm(g);
     }
-    const kernels::encoded_kernels &kernel = c.kernels.encoded(w.format.type);
-    auto *const bytes = reinterpret_cast<std::byte *>(operand);
-    auto *const ranges = reinterpret_cast<kernels::pixel_range *>(operand + layout.ranges);
-    kernel.encode({.x = a,
-                   .pixels = pixels,
-                   .channels = layout.channels,
-                   .act = options.before,
-                   .out = bytes,
-                   .out_pixel = layout.pixel,
-                   .ranges = ranges});
-    kernel.gemm({.a = bytes,
-                 .a_pixel = layout.pixel,
-                 .ranges = ranges,
-                 .pixels = pixels,
-                 .matrix = w,
-                 .c = to,
-                 .residual = options.residual,
-                 .act = options.after});
+    c.kernels.encoded(w.format.type)
+        .gemm({.a = reinterpret_cast<const std::byte *>(x.encoded),
+               .a_pixel = x.layout.pixel,
+               .ranges = reinterpret_cast<const kernels::pixel_range *>(x.encoded + x.layout.ranges),
+               .pixels = x.pixels,
+               .matrix = w,
+               .c = to,
+               .residual = options.residual,
+               .column_begin = columns.begin,
+               .column_end = columns.end,
+               .act = options.after});
+}
+
+/// The whole product.
+inline void run_matrix(const context &c, const kernels::packed_matrix &w, const left_operand &x, float *const *to,
+                       const matrix_options &options = {}) {
+    encode(c, w, x, 0, x.pixels, options.before);
+    multiply(c, w, x, all_columns(w), to, options);
+}
+
+/// Whether the workers share out a layer's columns instead of its pixels; results do not depend on it. Sharing pixels, each
+/// worker reads all weights: the 4 bytes of one take 0.25 ns (16 GB/s for each of several cores that all read), its multiply-adds
+/// 0.02 ns for each pixel (90 GFLOP/s). From 11 pixels on the second is longer, from some 32 on by enough to hide the first. A
+/// matrix that a second-level cache holds is not worth another round of tasks.
+inline bool shares_columns(const context &c, const kernels::packed_matrix &w, index_type pixels) noexcept {
+    constexpr index_type few = 32, large = index_type{1} << 20;
+    return c.workers > 1 && pixels < few * c.workers && w.bytes() >= large;
+}
+
+/// What a pointwise layer does beside its product; see matrix_options.
+struct pointwise_options {
+    activation before = activation::none, after = activation::none;
+    const map *residual = nullptr;
+};
+
+/// run_pointwise() where shares_columns().
+inline void run_columns(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
+                        const pointwise_options &options) {
+    constexpr index_type together = 16; // pixels that are encoded by one task: as many as the widest registers have lanes
+    const scope s(c);
+    const index_type pixels = out.size.pixels(), most = std::min(pixels, kernels::gemm_max_pixels);
+    const operand_layout layout(c, w, most);
+    float *const encoded = c.memory.take(layout.floats);
+    const index_type shares = std::min(panel_count(w), 4 * index_type{c.workers});
+    for (index_type first = 0; first < pixels; first += most) {
+        const float *a[kernels::gemm_max_pixels], *r[kernels::gemm_max_pixels];
+        float *to[kernels::gemm_max_pixels];
+        const left_operand x{a, std::min(most, pixels - first), layout, encoded};
+        map_pixels(in, first, x.pixels, a);
+        map_pixels(out, first, x.pixels, to);
+        if (options.residual) map_pixels(*options.residual, first, x.pixels, r);
+        if (encodes(w)) {
+            c.parallel((x.pixels + together - 1) / together, [&](index_type i, int) {
+                encode(c, w, x, i * together, std::min(together, x.pixels - i * together), options.before);
+            });
+        }
+        c.parallel(shares, [&](index_type i, int) {
+            multiply(c, w, x, columns_of(w, i, shares), to, {.after = options.after, .residual = options.residual ? r : nullptr});
+        });
+    }
 }
 
 /// A pointwise layer over a whole map, of the same or another layout.
 inline void run_pointwise(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
-                          activation act = activation::none, const map *residual = nullptr) {
+                          const pointwise_options &options = {}) {
+    if (shares_columns(c, w, out.size.pixels())) return run_columns(c, w, in, out, options);
     const scope s(c);
     const tiling tiles(out.size, tile_pixels_for(in.pixel_stride + out.pixel_stride), c.workers);
     const operand_layout layout(c, w, tiles.most_pixels());
@@ -114,9 +195,9 @@ inline void run_pointwise(const context &c, const kernels::packed_matrix &w, con
         const tile t = tiles[i];
         tile_pixels(in, t, a);
         tile_pixels(out, t, to);
-        if (residual) tile_pixels(*residual, t, r);
-        run_matrix(c, w, a, to, t.pixels(), layout, scratch + worker * layout.floats,
-                   {.after = act, .residual = residual ? r : nullptr});
+        if (options.residual) tile_pixels(*options.residual, t, r);
+        run_matrix(c, w, {a, t.pixels(), layout, scratch + worker * layout.floats}, to,
+                   {.before = options.before, .after = options.after, .residual = options.residual ? r : nullptr});
     });
 }
 

@@ -77,6 +77,12 @@ template <class Pointer> void tile_pixels(const map &m, const tile &t, Pointer *
         for (index_type x = 0; x < t.columns; ++x) *out++ = m.at(t.image, t.y + y, t.x + x);
 }
 
+/// Addresses of `count` pixels of a map from number `first`, counted over the rows of all images.
+template <class Pointer> void map_pixels(const map &m, index_type first, index_type count, Pointer *out) noexcept {
+    const index_type width = m.size.width, height = m.size.height;
+    for (index_type i = first; i < first + count; ++i) *out++ = m.at(i / (width * height), i / width % height, i % width);
+}
+
 /// Addresses of `count` pixels that lie one after the other.
 template <class Pointer> void run_pixels(float *first, index_type stride, index_type count, Pointer *out) noexcept {
     for (index_type i = 0; i < count; ++i) out[i] = first + i * stride;

@@ -225,7 +225,9 @@ template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
     FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
     FASTVIT_ASSERT((g.pixels == 0 || (g.a && g.c)) && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
     FASTVIT_ASSERT(g.a_pixel >= m.padded_rows() * Product::element_bytes && (!g.residual || g.act == activation::none));
-    for (index_type column = 0; column < m.columns; column += panel) {
+    FASTVIT_ASSERT(g.column_begin >= 0 && g.column_end <= m.columns && g.column_begin % panel == 0);
+    FASTVIT_ASSERT(g.column_end % panel == 0 || g.column_end == m.columns);
+    for (index_type column = g.column_begin; column < g.column_end; column += panel) {
         const index_type width = std::min(panel, m.columns - column);
         encoded_vectors_of<Product, widest>(g, width / vec::lanes, column, m.weights + m.at(0, column));
     }

@@ -53,6 +53,8 @@ struct encoded_gemm_args {
     packed_matrix_view matrix;              ///< packed for the tier whose kernel this is
     float *const *c;                        ///< first channel of each output pixel
     const float *const *residual = nullptr; ///< as in gemm_args
+    index_type column_begin = 0;            ///< as in gemm_args
+    index_type column_end;
     activation act = activation::none;
 };
 
