@@ -7,11 +7,12 @@
 //     bench_latency --benchmark_list_tests                what there is, once --benchmark_filter=. takes the default away
 //
 // gmac_per_s counts the network's own multiply-adds, without padding and recomputation; peak_fraction is their share of what as
-// many cores could do (see fma_peak.hpp), measured right before.
+// many cores could do (see fma_peak.hpp), measured right before; so is round_trip_ns, of two threads (see round_trip.hpp).
 #include "fastvit/cost.hpp"
 #include "fastvit/model.hpp"
 
 #include "cli/fma_peak.hpp"
+#include "round_trip.hpp"
 #include "support/seeded.hpp"
 
 #include <benchmark/benchmark.h>
@@ -67,7 +68,7 @@ void run(benchmark::State &state, bed &shared, const setting &s) {
     const fastvit::model &net = shared.model(s.variant, s.form, s.type);
     fastvit::workspace &space = shared.workspace(s.threads);
     const fastvit::tensor<float> images = fastvit_test::seeded_input({s.batch, net.architecture().in_channels, s.size, s.size});
-    const double peak = bench::fma_peak(s.threads);
+    const double peak = bench::fma_peak(s.threads), round_trip = s.threads == 2 ? bench::round_trip_ns() : 0;
     net.forward(images, space); // allocates, and brings weights and code into the caches
     const auto begin = std::chrono::steady_clock::now();
     for (auto _ : state) benchmark::DoNotOptimize(net.forward(images, space).logits.data());
@@ -78,6 +79,7 @@ void run(benchmark::State &state, bed &shared, const setting &s) {
     // Plain numbers: the library's own rates print a fraction as so much per second.
     state.counters["gmac_per_s"] = 1e-9 * macs / seconds.count();
     state.counters["peak_fraction"] = 2e-9 * macs / seconds.count() / peak;
+    if (s.threads == 2) state.counters["round_trip_ns"] = round_trip;
     state.SetLabel(std::string(net.isa()));
 }
 

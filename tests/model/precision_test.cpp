@@ -86,6 +86,17 @@ TEST(lower_precision, gives_the_same_bits_on_any_number_of_threads_and_in_a_batc
         }
 }
 
+// Matrices of 1 MiB in 8 bits.
+TEST(lower_precision, gives_the_same_bits_where_threads_share_columns) {
+    const checkpoint source = seeded_checkpoint(make({plain(1, 32, 96), attending(1, 512, 2304)}, 1024, 9), io::spelling::timm);
+    const tensor<float> images = seeded_input({2, 3, 24, 40});
+    thread_pool threads(3);
+    for (const precision type : precisions) {
+        const model m(source, {.precision = type});
+        expect_same_bits(run(m, images), run(m, images, workspace(threads)));
+    }
+}
+
 // Another order and other workers than a pool has.
 struct backward_executor final : executor {
     int workers() const noexcept override { return 4; }

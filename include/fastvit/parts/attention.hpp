@@ -68,10 +68,7 @@ class attention_block {
     }
     static void fold_for_int8(weights &w) {
         fold(w);
-        if (w.proj_scale) {
-            w.proj = reparam::fold_layer_scale(w.proj, *w.proj_scale);
-            w.proj_scale.reset();
-        }
+        reparam::fold_layer_scale(w.proj, w.proj_scale);
         conv_ffn::fold_for_int8(w.ffn, w.layer_scale_2);
     }
     static extent output(const config &, const extent &in) noexcept { return in; }

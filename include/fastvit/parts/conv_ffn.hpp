@@ -49,10 +49,7 @@ class conv_ffn {
     /// fold(), for a quantised checkpoint.
     static void fold_for_int8(weights &w, std::optional<tensor<float>> &layer_scale) {
         fold(w, layer_scale);
-        if (w.fc2_scale) {
-            w.fc2 = reparam::fold_layer_scale(w.fc2, *w.fc2_scale);
-            w.fc2_scale.reset();
-        }
+        reparam::fold_layer_scale(w.fc2, w.fc2_scale);
         if (w.balanced) return;
         reparam::conv fc1 = w.fc1; // which may be the file's
         reparam::scale_inputs(fc1, reparam::balance(*w.folded, fc1));
@@ -85,14 +82,15 @@ class conv_ffn {
     void run(const context &c, const map &x, const map &out) const {
         const watched w(c, "mlp");
         const scope s(c);
-        if (shares_columns(c, fc1_, x.size.pixels()))
+        const index_type pixels = x.size.pixels();
+        if (shares_columns(c, fc1_, pixels) && shares_columns(c, fc2_, pixels))
             run_layers(c, x, out);
         else
             run_tiles(c, x, out);
     }
 
   private:
-    // Layer by layer, for a map of few pixels.
+    // Layer by layer, so that the workers share out the columns of each.
     void run_layers(const context &c, const map &x, const map &out) const {
         const map mixed = c.take_map(x.size, 0), hidden = c.take_map(x.size.with_channels(fc1_.columns), 0);
         spatial_.run(c, x, mixed);

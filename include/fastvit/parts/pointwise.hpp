@@ -2,6 +2,7 @@
 // Matrix products over pixels, in whichever type the matrix is packed.
 #pragma once
 
+#include "fastvit/base/assert.hpp"
 #include "fastvit/base/regions.hpp"
 #include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/reparam/layers.hpp"
@@ -49,12 +50,12 @@ inline kernels::gemm_args gemm_over(const kernels::packed_matrix &w, const float
 /// Whether the activation before a product is computed while its operand is encoded, rather than after the product before it.
 inline bool encodes(const kernels::packed_matrix &w) noexcept { return w.format.type != precision::float32; }
 
-/// Where the left operand of a product is encoded: memory for a tile of pixels, of each worker.
+/// Where the left operand of a product is encoded: memory for some pixels, of a worker's tile or of all workers together.
 struct operand_layout {
     index_type channels = 0; ///< padded
     index_type pixel = 0;    ///< bytes between pixels
     index_type ranges = 0;   ///< where the pixels' ranges begin, in floats
-    index_type floats = 0;   ///< all memory of a tile, in floats; 0 where the product reads float32
+    index_type floats = 0;   ///< all of the memory, in floats; 0 where the product reads float32
 
     operand_layout() = default;
     operand_layout(const context &c, const kernels::packed_matrix &w, index_type pixels) {
@@ -96,8 +97,9 @@ inline column_range columns_of(const kernels::packed_matrix &w, index_type i, in
 }
 
 /// Encodes `count` pixels of the operand from number `first`, if the matrix asks for it.
-inline void encode(const context &c, const kernels::packed_matrix &w, const left_operand &x, index_type first, index_type count,
-                   activation before) {
+inline void encode_operand(const context &c, const kernels::packed_matrix &w, const left_operand &x, index_type first,
+                           index_type count, activation before) {
+    FASTVIT_ASSERT(encodes(w) || before == activation::none);
     if (!encodes(w)) return;
     c.kernels.encoded(w.format.type)
         .encode({.x = x.a + first,
@@ -135,17 +137,19 @@ inline void multiply(const context &c, const kernels::packed_matrix &w, const le
 /// The whole product.
 inline void run_matrix(const context &c, const kernels::packed_matrix &w, const left_operand &x, float *const *to,
                        const matrix_options &options = {}) {
-    encode(c, w, x, 0, x.pixels, options.before);
+    encode_operand(c, w, x, 0, x.pixels, options.before);
     multiply(c, w, x, all_columns(w), to, options);
 }
 
 /// Whether the workers share out a layer's columns instead of its pixels; results do not depend on it. Sharing pixels, each
-/// worker reads all weights: the 4 bytes of one take 0.25 ns (16 GB/s for each of several cores that all read), its multiply-adds
-/// 0.02 ns for each pixel (90 GFLOP/s). From 11 pixels on the second is longer, from some 32 on by enough to hide the first. A
-/// matrix that a second-level cache holds is not worth another round of tasks.
+/// worker reads all weights: in float32 the 4 bytes of one take 0.25 ns (16 GB/s for each of several cores that all read), its
+/// multiply-adds 0.022 ns for each of the worker's pixels (90 GFLOP/s). From 12 pixels on the second takes longer, from 25 twice
+/// as long, which hides the first. 25 is also half of a map of 7 x 7, whose rows two workers cannot share evenly. A matrix that
+/// is hardly larger than a second-level cache is not worth another round of tasks, and with less than two panels for each worker
+/// the columns would be shared unevenly.
 inline bool shares_columns(const context &c, const kernels::packed_matrix &w, index_type pixels) noexcept {
-    constexpr index_type few = 32, large = index_type{1} << 20;
-    return c.workers > 1 && pixels < few * c.workers && w.bytes() >= large;
+    constexpr index_type few = 25, large = index_type{1} << 20;
+    return c.workers > 1 && w.bytes() >= large && pixels < few * std::min<index_type>(c.workers, panel_count(w) / 2);
 }
 
 /// What a pointwise layer does beside its product; see matrix_options.
@@ -172,7 +176,7 @@ inline void run_columns(const context &c, const kernels::packed_matrix &w, const
         if (options.residual) map_pixels(*options.residual, first, x.pixels, r);
         if (encodes(w)) {
             c.parallel((x.pixels + together - 1) / together, [&](index_type i, int) {
-                encode(c, w, x, i * together, std::min(together, x.pixels - i * together), options.before);
+                encode_operand(c, w, x, i * together, std::min(together, x.pixels - i * together), options.before);
             });
         }
         c.parallel(shares, [&](index_type i, int) {

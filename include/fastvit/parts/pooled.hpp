@@ -31,6 +31,7 @@ inline void run_mean(const context &c, const map &m, float *out, index_type row)
 inline void run_linear(const context &c, const kernels::packed_matrix &w, float *in, index_type in_row, float *out,
                        index_type out_row, index_type vectors, activation act = activation::none) {
     // Panels are shared out, because there are few vectors and the weights are most of the work.
+    const operand_layout layout; // none: in float32
     const index_type shares = std::min(panel_count(w), 4 * index_type{c.workers});
     for (index_type first = 0; first < vectors; first += kernels::gemm_max_pixels) {
         const index_type count = std::min(kernels::gemm_max_pixels, vectors - first);
@@ -39,11 +40,7 @@ inline void run_linear(const context &c, const kernels::packed_matrix &w, float 
             float *to[kernels::gemm_max_pixels];
             run_pixels(in + first * in_row, in_row, count, a);
             run_pixels(out + first * out_row, out_row, count, to);
-            kernels::gemm_args g = gemm_over(w, a, to, count, act);
-            const column_range columns = columns_of(w, i, shares);
-            g.column_begin = columns.begin;
-            g.column_end = columns.end;
-            c.kernels.gemm(g);
+            multiply(c, w, {a, count, layout, nullptr}, columns_of(w, i, shares), to, {.after = act});
         });
     }
 }

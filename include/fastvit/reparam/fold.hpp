@@ -15,6 +15,7 @@
 #include "fastvit/reparam/layers.hpp"
 
 #include <cstddef>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -126,6 +127,12 @@ inline conv fold_layer_scale(const conv &w, const tensor<float> &layer_scale) {
         scaled.bias.data()[o] = w.bias.data()[o] * s;
     }
     return scaled;
+}
+/// The same in place, if there is a scale: then there is none any more.
+inline void fold_layer_scale(conv &w, std::optional<tensor<float>> &layer_scale) {
+    if (!layer_scale) return;
+    w = fold_layer_scale(w, *layer_scale);
+    layer_scale.reset();
 }
 
 /// A per-channel affine map before a matrix [rows, columns] without bias, W (x * scale + shift): attention's norm into qkv. The
