@@ -90,16 +90,18 @@ class conv_ffn {
     }
 
   private:
+    // GELU is computed once: while fc2's operand is encoded, if it is.
+    activation after_fc1() const noexcept { return encodes(fc2_) ? activation::none : activation::gelu; }
+    activation before_fc2() const noexcept { return encodes(fc2_) ? activation::gelu : activation::none; }
+
     // Layer by layer, so that the workers share out the columns of each.
     void run_layers(const context &c, const map &x, const map &out) const {
         const map mixed = c.take_map(x.size, 0), hidden = c.take_map(x.size.with_channels(fc1_.columns), 0);
         spatial_.run(c, x, mixed);
         if (norm_) norm_->run(c, mixed, mixed);
-        const bool late = encodes(fc2_);
-        run_pointwise(c, fc1_, mixed, hidden, {.after = late ? activation::none : activation::gelu});
-        const activation before = late ? activation::gelu : activation::none;
-        if (!layer_scale_) return run_pointwise(c, fc2_, hidden, out, {.before = before, .residual = &x});
-        run_pointwise(c, fc2_, hidden, mixed, {.before = before});
+        run_pointwise(c, fc1_, mixed, hidden, {.after = after_fc1()});
+        if (!layer_scale_) return run_pointwise(c, fc2_, hidden, out, {.before = before_fc2(), .residual = &x});
+        run_pointwise(c, fc2_, hidden, mixed, {.before = before_fc2()});
         copy_pixels(c, x, out);
         layer_scale_->run(c, mixed, out, true);
     }
@@ -126,12 +128,11 @@ class conv_ffn {
             float *to[kernels::gemm_max_pixels];
             run_pixels(mixed, narrow, pixels, a);
             run_pixels(hidden, wide, pixels, to);
-            const bool late = encodes(fc2_);
-            run_matrix(c, fc1_, {a, pixels, first, operand}, to, {.after = late ? activation::none : activation::gelu});
+            run_matrix(c, fc1_, {a, pixels, first, operand}, to, {.after = after_fc1()});
 
             run_pixels(hidden, wide, pixels, a);
             tile_pixels(x, t, residual);
-            matrix_options options{.before = late ? activation::gelu : activation::none};
+            matrix_options options{.before = before_fc2()};
             if (layer_scale_) {
                 run_pixels(mixed, narrow, pixels, to);
                 run_matrix(c, fc2_, {a, pixels, second, operand}, to, options);

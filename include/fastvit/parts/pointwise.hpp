@@ -57,7 +57,6 @@ struct operand_layout {
     index_type ranges = 0;   ///< where the pixels' ranges begin, in floats
     index_type floats = 0;   ///< all of the memory, in floats; 0 where the product reads float32
 
-    operand_layout() = default;
     operand_layout(const context &c, const kernels::packed_matrix &w, index_type pixels) {
         if (!encodes(w)) return;
         channels = kernels::padded_channels(w.rows);
@@ -158,7 +157,7 @@ struct pointwise_options {
     const map *residual = nullptr;
 };
 
-/// run_pointwise() where shares_columns().
+/// A pointwise layer whose columns the workers share out.
 inline void run_columns(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
                         const pointwise_options &options) {
     constexpr index_type together = 16; // pixels that are encoded by one task: as many as the widest registers have lanes

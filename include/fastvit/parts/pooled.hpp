@@ -27,22 +27,15 @@ inline void run_mean(const context &c, const map &m, float *out, index_type row)
     });
 }
 
-/// A pointwise layer over vectors that lie one after the other: pooled features.
+/// A pointwise layer over vectors that lie one after the other: pooled features. Columns are shared out, because there are few
+/// vectors and the weights are most of the work.
 inline void run_linear(const context &c, const kernels::packed_matrix &w, float *in, index_type in_row, float *out,
                        index_type out_row, index_type vectors, activation act = activation::none) {
-    // Panels are shared out, because there are few vectors and the weights are most of the work.
-    const operand_layout layout; // none: in float32
-    const index_type shares = std::min(panel_count(w), 4 * index_type{c.workers});
-    for (index_type first = 0; first < vectors; first += kernels::gemm_max_pixels) {
-        const index_type count = std::min(kernels::gemm_max_pixels, vectors - first);
-        c.parallel(shares, [&](index_type i, int) {
-            const float *a[kernels::gemm_max_pixels];
-            float *to[kernels::gemm_max_pixels];
-            run_pixels(in + first * in_row, in_row, count, a);
-            run_pixels(out + first * out_row, out_row, count, to);
-            multiply(c, w, {a, count, layout, nullptr}, columns_of(w, i, shares), to, {.after = act});
-        });
-    }
+    const auto as_map = [vectors](float *first, index_type row, index_type channels) {
+        return map{
+            .origin = first, .size = {vectors, 1, 1, channels}, .pixel_stride = row, .row_stride = row, .image_stride = row};
+    };
+    run_columns(c, w, as_map(in, in_row, w.rows), as_map(out, out_row, w.columns), {.after = act});
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::parts
