@@ -3,7 +3,8 @@
 
 /// Multiply-adds of one call.
 template <class Product> double run_chains() {
-    constexpr int chains = 12; // as in fma_peak.hpp; with three more registers they fit the 16 of AVX2
+    constexpr bool two_groups = requires { requires Product::adds_two_groups; };
+    constexpr int chains = two_groups ? 10 : 12; // with what else a step needs they fit the 16 registers of AVX2
     constexpr std::int64_t steps = 25'000;
     // What the instructions make of bytes of any value costs them the same, but subnormal numbers would not.
     alignas(64) std::byte operands[256];
@@ -13,11 +14,16 @@ template <class Product> double run_chains() {
     }
     typename Product::sums sum[chains];
     for (auto &s : sum) s = Product::zero();
-    auto w = Product::load(operands), x = Product::load(operands + 64);
+    auto x = Product::load(operands + 64), other = x; // of the other group, or the weights
     for (std::int64_t i = 0; i < steps; ++i) {
-        __asm__ volatile("" : FASTVIT_BENCH_REGISTER(w), FASTVIT_BENCH_REGISTER(x));
-        FASTVIT_UNROLL for (int j = 0; j < chains; ++j) Product::add(sum[j], x, w);
+        __asm__ volatile("" : FASTVIT_BENCH_REGISTER(x), FASTVIT_BENCH_REGISTER(other));
+        FASTVIT_UNROLL for (int j = 0; j < chains; ++j) {
+            if constexpr (two_groups)
+                Product::add_two(sum[j], x, other, operands, operands + 64);
+            else
+                Product::add(sum[j], x, other);
+        }
     }
     for (auto &s : sum) __asm__ volatile("" : FASTVIT_BENCH_REGISTER(s));
-    return static_cast<double>(Product::group * vec::lanes * chains * steps);
+    return static_cast<double>((two_groups ? 2 : 1) * Product::group * vec::lanes * chains * steps);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The multiply-adds that a core can start in a tier's instructions for bfloat16 and int8, measured as fma_peak.hpp measures
-// float32's: chains on registers alone.
+// float32's: chains on registers, and weights from the nearest cache where a step reads them from memory.
 #pragma once
 
 #include "fastvit/impl/kernels/registry.hpp"

@@ -5,7 +5,7 @@
 // computes: `mlp.fc1`, `mlp.fc2` and `token_mixer.proj` of each block. In place of a float32 `X.weight` it has
 //
 //     X.weight         I8, the usual shape: bytes from -127 to 127
-//     X.weight_scale   F32, [outputs]: the weight is scale * byte, exactly, as scales have 17 significant bits
+//     X.weight_scale   F32, [outputs]: the weight is scale * byte, exactly, as scales have 15 significant bits
 //
 // A matrix that int8 would not compute in 8 bits stays float32, as all other tensors are. Before they are quantised, the matrices
 // take up what precision::int8 lets them take up when it opens a checkpoint. So of a block the file has

@@ -135,9 +135,9 @@ FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std:
         Product::split(blocks[i][2 * j], blocks[i][2 * j + 1], acc[2 * i][j], acc[2 * i + 1][j]);
 }
 
-/// Product::rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed again
-/// and goes nowhere: one instantiation, where gemm_tile() has one for each number of rows, and a pixel that is computed twice
-/// costs little here.
+/// Product::rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed and
+/// stored again: one instantiation, where gemm_tile() has one for each number of rows, and a pixel that is computed twice costs
+/// little here.
 template <class Product, int Vectors>
 FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
                                         const std::byte *ahead) {
@@ -155,27 +155,40 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
     if constexpr (requires { typename Product::pixel_pair; }) {
         multiply_pairs<Product>(g, a, panel, ahead, acc);
     } else {
+        index_type offset = 0;
         const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
             typename Product::weights w[Vectors];
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
                 Product::load(panel + more * step_bytes + j * (step_bytes / Vectors));
             FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
-                const auto x = Product::broadcast(a[i] + more * operand_bytes);
+                const auto x = Product::broadcast(a[i] + offset + more * operand_bytes);
                 FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add(acc[i][j], x, w[j]);
+            }
+        };
+        const auto step_twice = [&](index_type more) FASTVIT_INLINE_LAMBDA {
+            if constexpr (requires { requires Product::adds_two_groups; }) {
+                const std::byte *const w = panel + more * step_bytes;
+                FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+                    const auto x = Product::broadcast(a[i] + offset + more * operand_bytes),
+                               y = Product::broadcast(a[i] + offset + (more + 1) * operand_bytes);
+                    FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add_two(
+                        acc[i][j], x, y, w + j * (step_bytes / Vectors), w + step_bytes + j * (step_bytes / Vectors));
+                }
+            } else {
+                step(more), step(more + 1);
             }
         };
         index_type left = (m.rows + Product::group - 1) / Product::group;
         for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += 64) {
             __builtin_prefetch(ahead, 0, 2);
-            step(0), step(1), step(2), step(3);
-            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += 4 * operand_bytes;
+            step_twice(0), step_twice(2);
+            offset += 4 * operand_bytes;
         }
         for (; left > 0; --left, panel += step_bytes) {
             step(0);
-            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) a[i] += operand_bytes;
+            offset += operand_bytes;
         }
     }
-    float nowhere[Vectors * vec::lanes];
     vec value[rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] =
         finished<Product>(acc[i][j], g, pixel + std::min<index_type>(i, last), column + j * vec::lanes);
@@ -186,7 +199,7 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
         }
     }
     FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
-        float *const c = i <= last ? g.c[pixel + i] + column : nowhere;
+        float *const c = g.c[pixel + std::min<index_type>(i, last)] + column;
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j].store(c + j * vec::lanes);
     }
 }

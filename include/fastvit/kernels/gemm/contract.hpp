@@ -40,7 +40,9 @@ struct packed_matrix_view {
     index_type columns = 0; ///< padded
     const std::byte *weights = nullptr;
     const float *bias = nullptr; ///< one per padded column
-    /// int8: a weight is scale[column] * its byte, in [-127, 127]; sums[column] is the sum of a column's bytes.
+    /// int8: a weight is scale[column] * its byte, in [-127, 127]; sums[column] is the sum of a column's bytes. In each block of
+    /// eight rows, neither the positive bytes of rows 0, 1, 4 and 5 nor the negative ones sum up to more than 258, nor those of
+    /// rows 2, 3, 6 and 7: times activations of 7 bits, 258 * 127, such a sum fits 16 bits.
     const float *scale = nullptr;
     const std::int32_t *sums = nullptr;
 

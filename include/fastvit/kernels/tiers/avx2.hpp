@@ -88,12 +88,13 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
     second.v = _mm256_permute2f128_ps(low, high, 0x31);
 }
 
-/// Bytes times bytes: the sum of two products fits 16 bits, as activations have 7 bits. 5 x 2 accumulators, 2 weights, 1
-/// activation, products and ones are 15 of the 16 registers. Twice the float32 peak; 16-bit products (vpmaddwd), which
-/// activations of 8 bits would need, reach 1.5 times (Zen 3).
+/// Bytes times bytes: the sum of two products fits 16 bits, as activations have 7 bits, and the sum of four, as weights have
+/// their limits. 5 x 2 accumulators, 2 activations, 2 products and ones are 15 of the 16 registers; weights come from memory. 2.4
+/// times the float32 peak; 16-bit products (vpmaddwd), which activations of 8 bits would need, reach 1.5 times (Zen 3).
 struct int8_product {
     static constexpr precision type = precision::int8;
     static constexpr index_type group = 4, element_bytes = 1, rows = 5;
+    static constexpr bool adds_two_groups = true;
     using sums = __m256i;
     using weights = __m256i;
 
@@ -110,6 +111,22 @@ struct int8_product {
         __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
                 : "+x"(c), "=&x"(products)
                 : "x"(x), "x"(w), "x"(ones));
+#endif
+    }
+    static void add_two(sums &c, weights x, weights y, const std::byte *p, const std::byte *q) {
+        const __m256i ones = _mm256_set1_epi16(1);
+#if FASTVIT_INTRINSIC_STEPS
+        const __m256i products = _mm256_add_epi16(_mm256_maddubs_epi16(x, load(p)), _mm256_maddubs_epi16(y, load(q)));
+        c = _mm256_add_epi32(c, _mm256_madd_epi16(products, ones));
+        FASTVIT_END_STEP("x", c);
+#else
+        __m256i sum = c, first, second; // see avx512.hpp
+        __asm__("vpmaddubsw %5, %3, %1\n\tvpmaddubsw %6, %4, %2\n\tvpaddw %2, %1, %1\n\t"
+                "vpmaddwd %7, %1, %1\n\tvpaddd %1, %0, %0"
+                : "+x"(sum), "=&x"(first), "=&x"(second)
+                : "x"(x), "x"(y), "m"(*reinterpret_cast<const __m256i_u *>(p)), "m"(*reinterpret_cast<const __m256i_u *>(q)),
+                  "x"(ones));
+        c = sum;
 #endif
     }
     static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {

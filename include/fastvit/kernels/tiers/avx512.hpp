@@ -94,10 +94,11 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
     second.v = _mm512_permutex2var_ps(a.v, high, b.v);
 }
 
-/// As in AVX2. 8 x 3 accumulators, 3 weights, 1 activation, products and ones are 30 of the 32 registers.
+/// As in AVX2. 8 x 3 accumulators, 2 activations, 2 products and ones are 29 of the 32 registers.
 struct int8_product {
     static constexpr precision type = precision::int8;
     static constexpr index_type group = 4, element_bytes = 1, rows = 8;
+    static constexpr bool adds_two_groups = true;
     using sums = __m512i;
     using weights = __m512i;
 
@@ -114,6 +115,22 @@ struct int8_product {
         __asm__("vpmaddubsw %3, %2, %1\n\tvpmaddwd %4, %1, %1\n\tvpaddd %1, %0, %0"
                 : "+v"(sum), "=&v"(products)
                 : "v"(x), "v"(w), "v"(ones));
+        c = sum;
+#endif
+    }
+    static void add_two(sums &c, weights x, weights y, const std::byte *p, const std::byte *q) {
+        const __m512i ones = _mm512_set1_epi16(1);
+#if FASTVIT_INTRINSIC_STEPS
+        const __m512i products = _mm512_add_epi16(_mm512_maddubs_epi16(x, load(p)), _mm512_maddubs_epi16(y, load(q)));
+        c = _mm512_add_epi32(c, _mm512_madd_epi16(products, ones));
+        FASTVIT_END_STEP("v", c);
+#else
+        __m512i sum = c, first, second;
+        __asm__("vpmaddubsw %5, %3, %1\n\tvpmaddubsw %6, %4, %2\n\tvpaddw %2, %1, %1\n\t"
+                "vpmaddwd %7, %1, %1\n\tvpaddd %1, %0, %0"
+                : "+v"(sum), "=&v"(first), "=&v"(second)
+                : "v"(x), "v"(y), "m"(*reinterpret_cast<const __m512i_u *>(p)), "m"(*reinterpret_cast<const __m512i_u *>(q)),
+                  "v"(ones));
         c = sum;
 #endif
     }

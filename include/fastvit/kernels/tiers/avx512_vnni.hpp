@@ -16,6 +16,7 @@ using namespace avx512;
 
 /// 8 x 3 accumulators, 3 weights and 1 activation are 28 of the 32 registers.
 struct int8_product : avx512::int8_product {
+    static constexpr bool adds_two_groups = false;
     static void add(sums &c, weights x, weights w) { c = _mm512_dpbusd_epi32(c, x, w); }
 };
 

@@ -21,6 +21,7 @@ using namespace avx2;
 /// 6 x 2 accumulators, 2 weights and 1 activation are 15 of the 16 registers.
 struct int8_product : avx2::int8_product {
     static constexpr index_type rows = 6;
+    static constexpr bool adds_two_groups = false;
     static void add(sums &c, weights x, weights w) { c = _mm256_dpbusd_avx_epi32(c, x, w); }
 };
 

@@ -80,10 +80,11 @@ inline void interleave(vec a, vec b, vec &first, vec &second) {
     second.v = vzip2q_f32(a.v, b.v);
 }
 
-/// 7 bits times 8 bits: the sum of two products fits 16 bits.
+/// 7 bits times 8 bits: the sum of two products fits 16 bits, and the sum of four, as weights have their limits.
 struct int8_product {
     static constexpr precision type = precision::int8;
     static constexpr index_type group = 4, element_bytes = 1, rows = 5;
+    static constexpr bool adds_two_groups = true;
     using sums = int32x4_t;
     using weights = int8x16_t;
 
@@ -92,6 +93,12 @@ struct int8_product {
     static weights broadcast(const std::byte *p) { return vreinterpretq_s8_s32(vdupq_n_s32(load_int32(p))); }
     static void add(sums &c, weights x, weights w) {
         const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(w)), high = vmull_high_s8(x, w);
+        c = vpadalq_s16(c, vpaddq_s16(low, high));
+    }
+    static void add_two(sums &c, weights x, weights y, const std::byte *p, const std::byte *q) {
+        const weights v = load(p), w = load(q);
+        const int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(x), vget_low_s8(v)), vget_low_s8(y), vget_low_s8(w)),
+                        high = vmlal_high_s8(vmull_high_s8(x, v), y, w);
         c = vpadalq_s16(c, vpaddq_s16(low, high));
     }
     static vec to_float(sums c, std::int32_t zero, const std::int32_t *column_sums) {

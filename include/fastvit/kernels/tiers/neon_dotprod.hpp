@@ -33,6 +33,7 @@ using namespace neon;
 /// 6 x 4 accumulators, 4 weights and 1 activation are 29 of the 32 registers.
 struct int8_product : neon::int8_product {
     static constexpr index_type rows = 6;
+    static constexpr bool adds_two_groups = false;
     static void add(sums &c, weights x, weights w) { __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(c) : "w"(x), "w"(w)); }
 };
 

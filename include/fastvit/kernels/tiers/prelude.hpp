@@ -31,6 +31,9 @@
 //     zero()  load(p)          of those; any alignment
 //     broadcast(p)             `group` encoded activations, for every column
 //     add(c, x, w)             c += the products of the group
+//     adds_two_groups          int8, optional: whether there is add_two(c, x, y, p, q), which does the same for two groups of
+//                              activations, x and y, whose weights are at p and q; their limits (packed_matrix_view) let it add
+//                              up four products in 16 bits
 //     to_float(c, zero, sums)  int8 only: c - zero * sums
 //     store(p, x, zero)        encodes channel_padding values, already scaled
 //
