@@ -135,20 +135,18 @@ FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std:
         Product::split(blocks[i][2 * j], blocks[i][2 * j + 1], acc[2 * i][j], acc[2 * i + 1][j]);
 }
 
-/// Product::rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed and
-/// stored again: one instantiation, where gemm_tile() has one for each number of rows, and a pixel that is computed twice costs
-/// little here.
-template <class Product, int Vectors>
+/// Rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed and stored
+/// again: two instantiations, where gemm_tile() has one for each number of rows.
+template <class Product, int Rows, int Vectors>
 FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
                                         const std::byte *ahead) {
-    constexpr int rows = static_cast<int>(Product::rows);
     constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
     constexpr index_type operand_bytes = Product::group * Product::element_bytes;
     const packed_matrix_view &m = g.matrix;
     const index_type last = g.pixels - 1 - pixel;
-    const std::byte *a[rows];
-    typename Product::sums acc[rows][Vectors];
-    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+    const std::byte *a[Rows];
+    typename Product::sums acc[Rows][Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
         a[i] = g.a + (pixel + std::min<index_type>(i, last)) * g.a_pixel;
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = Product::zero();
     }
@@ -160,15 +158,16 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
             typename Product::weights w[Vectors];
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
                 Product::load(panel + more * step_bytes + j * (step_bytes / Vectors));
-            FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+            FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
                 const auto x = Product::broadcast(a[i] + offset + more * operand_bytes);
                 FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add(acc[i][j], x, w[j]);
             }
         };
         const auto step_twice = [&](index_type more) FASTVIT_INLINE_LAMBDA {
             if constexpr (requires { requires Product::adds_two_groups; }) {
+                static_assert(Product::group == 4); // what the limits on weights are about
                 const std::byte *const w = panel + more * step_bytes;
-                FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+                FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
                     const auto x = Product::broadcast(a[i] + offset + more * operand_bytes),
                                y = Product::broadcast(a[i] + offset + (more + 1) * operand_bytes);
                     FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) Product::add_two(
@@ -189,16 +188,16 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
             offset += operand_bytes;
         }
     }
-    vec value[rows][Vectors];
-    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] =
+    vec value[Rows][Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] =
         finished<Product>(acc[i][j], g, pixel + std::min<index_type>(i, last), column + j * vec::lanes);
     if (g.residual) {
-        FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+        FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
             const float *const r = g.residual[pixel + std::min<index_type>(i, last)] + column;
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] = value[i][j] + vec::load(r + j * vec::lanes);
         }
     }
-    FASTVIT_UNROLL for (int i = 0; i < rows; ++i) {
+    FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
         float *const c = g.c[pixel + std::min<index_type>(i, last)] + column;
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j].store(c + j * vec::lanes);
     }
@@ -209,8 +208,20 @@ template <class Product, int Vectors>
 void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
     const index_type panel_bytes = g.matrix.padded_rows() * Vectors * vec::lanes * size_of(Product::type);
     const std::byte *ahead = panel + panel_bytes;
-    for (index_type pixel = 0; pixel < g.pixels; pixel += Product::rows) {
-        encoded_tile<Product, Vectors>(g, pixel, column, panel, ahead);
+    constexpr int rows = static_cast<int>(Product::rows);
+    // Most maps have a power of 2 of pixels, which high tiles alone fit if they have one of rows.
+    constexpr bool one_height = (rows & (rows - 1)) == 0 || requires { typename Product::pixel_pair; };
+    constexpr int fewer = rows - 1;
+    // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
+    const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
+    for (index_type pixel = 0; pixel < g.pixels;) {
+        if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
+            encoded_tile<Product, rows, Vectors>(g, pixel, column, panel, ahead);
+            pixel += rows;
+        } else if constexpr (!one_height) {
+            encoded_tile<Product, fewer, Vectors>(g, pixel, column, panel, ahead);
+            pixel += fewer;
+        }
         ahead += g.matrix.rows / (4 * Product::group) * 64;
         if (ahead >= panel + 2 * panel_bytes) ahead = panel;
     }

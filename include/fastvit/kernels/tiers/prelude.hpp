@@ -26,7 +26,7 @@
 //
 //     type, group              of the matrices that it multiplies; int8's group divides 16, bfloat16's is 1 or 2
 //     element_bytes            of an encoded activation
-//     rows                     pixels of a tile
+//     rows                     pixels of a tile, at least 2
 //     sums, weights            registers of accumulators; of `group` weights of each of vec::lanes columns
 //     zero()  load(p)          of those; any alignment
 //     broadcast(p)             `group` encoded activations, for every column
