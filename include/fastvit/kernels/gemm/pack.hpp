@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/base/assert.hpp"
+#include "fastvit/base/is_finite.hpp"
 #include "fastvit/kernels/gemm/quantise.hpp"
 #include "fastvit/kernels/weights.hpp"
 
@@ -48,26 +49,42 @@ class matrix_piece {
     /// `group` rows, 1 or 2, from r on in bfloat16, one after the other in each column. Rounded as by io::float_to_bfloat16().
     void bfloat16_rows(index_type r, index_type group, std::uint16_t (&out)[2 * width]) const noexcept {
         FASTVIT_ASSERT(group == 1 || group == 2);
-        for (index_type c = 0; c < width; c += 4) {
-            const four_words first = rounded(row(r) + c) >> 16;
-            if (group == 2) {
-                const four_words both = first | (rounded(row(r + 1) + c) & 0xffff0000);
-                std::memcpy(out + 2 * c, &both, sizeof both);
-            } else {
-                using eight_halves = std::uint16_t __attribute__((vector_size(16)));
-                const auto halves = std::bit_cast<eight_halves>(first);
-                const eight_halves together = __builtin_shufflevector(halves, halves, 0, 2, 4, 6, 8, 10, 12, 14);
-                std::memcpy(out + c, &together, sizeof together / 2);
-            }
-        }
+        if (surely_numbers(row(r)) && (group == 1 || surely_numbers(row(r + 1))))
+            put_bfloat16<false>(r, group, out);
+        else
+            put_bfloat16<true>(r, group, out);
     }
 
   private:
+    /// False if any of `width` values is NaN, and perhaps if they are infinite or their sum is.
+    static bool surely_numbers(const float *values) noexcept {
+        four_floats sum = load_four(values);
+        for (index_type c = 4; c < width; c += 4) sum += load_four(values + c);
+        return is_finite((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+    template <bool MayBeNan> void put_bfloat16(index_type r, index_type group, std::uint16_t (&out)[2 * width]) const noexcept {
+        using eight_halves = std::uint16_t __attribute__((vector_size(16)));
+#pragma GCC unroll 2
+        for (index_type c = 0; c < width; c += 8) {
+            const four_words left = rounded<MayBeNan>(row(r) + c), right = rounded<MayBeNan>(row(r) + c + 4);
+            if (group == 2) {
+                const four_words below[2] = {rounded<MayBeNan>(row(r + 1) + c), rounded<MayBeNan>(row(r + 1) + c + 4)};
+                const four_words both[2] = {left >> 16 | (below[0] & 0xffff0000), right >> 16 | (below[1] & 0xffff0000)};
+                std::memcpy(out + 2 * c, both, sizeof both);
+            } else {
+                const eight_halves upper = __builtin_shufflevector(std::bit_cast<eight_halves>(left),
+                                                                   std::bit_cast<eight_halves>(right), 1, 3, 5, 7, 9, 11, 13, 15);
+                std::memcpy(out + c, &upper, sizeof upper);
+            }
+        }
+    }
     // bfloat16 in the upper halves. A NaN is not rounded, as that could make it infinite, but becomes quiet.
-    static four_words rounded(const float *values) noexcept {
+    template <bool MayBeNan> static four_words rounded(const float *values) noexcept {
         const auto bits = std::bit_cast<four_words>(load_four(values));
+        const four_words to_even = 0x7fff + (bits >> 16 & 1);
+        if constexpr (!MayBeNan) return bits + to_even;
         const auto is_nan = std::bit_cast<four_words>(std::bit_cast<four_ints>(bits & 0x7fffffff) > 0x7f800000);
-        return (bits + (~is_nan & (0x7fff + (bits >> 16 & 1)))) | (is_nan & 0x400000);
+        return (bits + (~is_nan & to_even)) | (is_nan & 0x400000);
     }
 
     void read_squares(const unpacked_matrix &m, index_type row, index_type column) noexcept {
