@@ -290,7 +290,7 @@ void add_convert(CLI::App &app, command &chosen) {
                                             {"bf16", dtype::bf16},
                                             {"int8", dtype::i8}},
                "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even; or "
-               "int8: the network folded, the dense layers of its blocks quantised as --precision int8 does, all else float32. "
+               "int8: the network folded, its dense layers quantised as --precision int8 does, all else float32. "
                "Only this library reads that");
     sub->add_flag("--fold", o->fold, "Fold the branches, as `fastvit fold` does; --dtype int8 always folds");
 }

@@ -126,7 +126,8 @@ std::string type_of(const fastvit::model &net, const std::string &part) {
     std::string types;
     for (const fastvit::layer_precision &l : net.layers()) {
         const std::string type(to_string(l.type));
-        if (l.name.starts_with(part + ".") && types.find(type) == types.npos) types += (types.empty() ? "" : "+") + type;
+        if ((l.name == part || l.name.starts_with(part + ".")) && types.find(type) == types.npos)
+            types += (types.empty() ? "" : "+") + type;
     }
     return types.empty() ? "float32" : types;
 }

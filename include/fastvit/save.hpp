@@ -2,9 +2,11 @@
 // Writing checkpoints: as safetensors, folded, and quantised.
 //
 // A quantised checkpoint is a safetensors file with a folded network whose dense matrices are bytes. They are those that int8
-// computes: `mlp.fc1`, `mlp.fc2` and `token_mixer.proj` of each block. In place of a float32 `X.weight` it has
+// computes: `mlp.fc1`, `mlp.fc2`, `token_mixer.qkv` and `token_mixer.proj` of each block, and the classifier, unless that is a
+// projection stored transposed (`head.fc.proj`). In place of a float32 `X.weight` it has
 //
-//     X.weight         I8, the usual shape: bytes from -127 to 127
+//     X.weight         I8, the usual shape: bytes from -127 to 127, with the limits that packed_matrix_view states
+//                      (kernels/gemm/contract.hpp); int8 quantises others again, with a larger scale
 //     X.weight_scale   F32, [outputs]: the weight is scale * byte, exactly, as scales have 15 significant bits
 //
 // A matrix that int8 would not compute in 8 bits stays float32, as all other tensors are. Before they are quantised, the matrices

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A file of n bytes never makes loading take more than 3 n + 64 MB, or 6 n + 64 MB if it is quantised, whatever it says.
+// A file of n bytes never makes loading take more than 3 n + 64 MB, or 9 n + 64 MB if it is quantised, whatever it says.
 #include "fastvit/checkpoint/memory_limit.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/model.hpp"
@@ -146,17 +146,20 @@ TEST(memory_limit, leaves_room_for_quantised_networks) {
     GTEST_SKIP() << "too large";
 #endif
     const io_test::temporary_directory directory;
-    for (const char *const variant : {"fastvit_t8", "fastvit_ma36", "fastvit_mci3"}) {
-        SCOPED_TRACE(variant);
-        loading::save_converted(seeded_checkpoint(published_architecture(variant), io::spelling::timm), directory / "net",
-                                io::dtype::i8);
+    // Of one, most is the classifier: the classes of ImageNet-21k.
+    for (const auto &[variant, classes] : {std::pair("fastvit_t8", 1000), std::pair("fastvit_t8", 21841),
+                                           std::pair("fastvit_ma36", 1000), std::pair("fastvit_mci3", 1000)}) {
+        SCOPED_TRACE(variant + (" of " + std::to_string(classes)));
+        architecture net = published_architecture(variant);
+        if (classes != 1000) net.classes = classes;
+        loading::save_converted(seeded_checkpoint(net, io::spelling::timm), directory / "net", io::dtype::i8);
         const std::uint64_t size = std::filesystem::file_size(directory / "net"),
                             expected = estimate(checkpoint::open(directory / "net"));
         for (const precision p : precisions) {
             std::optional<model> loaded;
             const std::size_t peak =
                 peak_resident([&] { EXPECT_NO_THROW(loaded.emplace(model::open(directory / "net", {.precision = p}))); });
-            EXPECT_LE(peak, most_memory(2 * size));
+            EXPECT_LE(peak, most_memory(3 * size));
             EXPECT_LE(peak, expected + loading::allocator_slack);
         }
     }

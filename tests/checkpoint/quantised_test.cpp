@@ -158,7 +158,9 @@ TEST_F(quantised_test, has_the_documented_tensors) {
         quantise(block + "mlp.fc1.weight");
         quantise(block + "mlp.fc2.weight");
         if (stage == 0) continue;
+        quantise(block + "token_mixer.qkv.weight");
         quantise(block + "token_mixer.proj.weight");
+        quantise("head.fc.weight");
         expected.tensors.push_back({block + "token_mixer.qkv.bias", "F32", {96}, {}});
     }
     EXPECT_EQ(list_of(file_of_tensors(file)).text(), list_of(expected).text());
@@ -190,7 +192,7 @@ TEST_F(quantised_test, has_the_nearest_bytes_and_exact_products) {
             EXPECT_TRUE(largest == 127 || largest_group == kernels::int8_group_limit) << largest << ", " << largest_group;
         }
     }
-    EXPECT_EQ(matrices, 5);
+    EXPECT_EQ(matrices, 7);
     // fc2 with the layer scale, which balancing leaves alone.
     const checkpoint source = opened_toy();
     const auto values = [&](const checkpoint &c, const std::string &name) { return io_test::values(c, name); };
@@ -401,7 +403,7 @@ TEST_F(quantised_test, that_is_wrong_is_refused) {
 TEST_F(quantised_test, bytes_are_refused_where_no_matrix_is_expected) {
     for (const std::string name : {"stem.0.reparam_conv.weight", "stages.0.blocks.0.mlp.conv.reparam_conv.weight",
                                    "stages.0.blocks.0.mlp.fc1.bias", "stages.1.downsample.proj.1.reparam_conv.weight",
-                                   "stages.1.blocks.0.token_mixer.qkv.bias", "final_conv.reparam_conv.weight", "head.fc.weight"})
+                                   "stages.1.blocks.0.token_mixer.qkv.bias", "final_conv.reparam_conv.weight", "head.fc.bias"})
         for (const bool with_scales : {false, true}) {
             SCOPED_TRACE(name);
             file_of_tensors file = toy();

@@ -314,7 +314,8 @@ TEST(cli_convert, writes_the_types_and_forms) {
     const checkpoint quantised = converted("tiny.pth.tar", {"--dtype", "int8"});
     EXPECT_EQ(type_of(quantised, "network.0.0.convffn.fc1.weight"), "I8");
     EXPECT_EQ(type_of(quantised, "network.0.0.convffn.fc1.weight_scale"), "F32");
-    EXPECT_EQ(type_of(quantised, "head.weight"), "F32");
+    EXPECT_EQ(type_of(quantised, "head.weight"), "I8");
+    EXPECT_EQ(type_of(quantised, "head.bias"), "F32");
     const std::string bytes = read_file(output);
     converted("tiny.pth.tar", {"--dtype", "int8", "--fold"});
     EXPECT_EQ(read_file(output), bytes);
@@ -362,10 +363,10 @@ TEST(cli_info, says_what_a_checkpoint_holds) {
     const json quantised = parse(fastvit_cli({"info", "--model", output, "--json"}));
     EXPECT_EQ(quantised["graph"], "folded");
     EXPECT_EQ(quantised["blocks"], whole["blocks"]);
-    EXPECT_EQ(quantised["types"]["I8"], 11);
+    EXPECT_EQ(quantised["types"]["I8"], 13);
     EXPECT_EQ(train["types"]["F32"].get<int>() + train["types"]["I64"].get<int>(), train["tensors"]);
     const finished text = fastvit_cli({"info", "--model", output, "--tensors"});
-    EXPECT_NE(text.out.find(", 11 I8"), text.out.npos) << text.out;
+    EXPECT_NE(text.out.find(", 13 I8"), text.out.npos) << text.out;
     EXPECT_NE(text.out.find("network.0.0.convffn.fc1.weight I8 ["), text.out.npos);
 }
 
@@ -456,7 +457,7 @@ TEST(cli_verify, compares_a_precision_with_float32) {
             EXPECT_GT(report["cosines"][result], 0.99);
             EXPECT_LT(report["cosines"][result], 1);
         }
-        EXPECT_EQ(report["layers"].size(), 11);
+        EXPECT_EQ(report["layers"].size(), name == "int8" ? 13 : 11); // qkv and the classifier
         for (const json &layer : report["layers"]) EXPECT_EQ(layer["precision"], name);
     }
     const json same = parse(fastvit_cli({"verify", "--precision", "float32", "--model", folded, "--size", "64", "--json"}));
@@ -491,7 +492,7 @@ TEST(cli_verify, compares_on_pictures) {
 TEST(cli, takes_a_precision_wherever_a_network_runs) {
     const json info = parse(fastvit_cli({"info", "--model", folded, "--precision", "int8", "--json"}));
     EXPECT_EQ(info["precision"], "int8");
-    EXPECT_EQ(info["layers"].size(), 11);
+    EXPECT_EQ(info["layers"].size(), 13);
     EXPECT_EQ(parse(fastvit_cli({"info", "--model", folded, "--json"}))["precision"], "float32");
     const json profile =
         parse(fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "bfloat16", "--json"}));
@@ -499,6 +500,11 @@ TEST(cli, takes_a_precision_wherever_a_network_runs) {
     EXPECT_EQ(profile["parts"][0]["precision"], "float32");
     EXPECT_EQ(profile["parts"][2]["name"], "stages.0.blocks.0.mlp");
     EXPECT_EQ(profile["parts"][2]["precision"], "bfloat16");
+    const json int8 =
+        parse(fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "int8", "--json"}));
+    const json &last = int8["parts"].back();
+    EXPECT_EQ(last["name"], "head.fc");
+    EXPECT_EQ(last["precision"], "int8");
     const std::string exact = fastvit_cli({"embed", "--json", picture}).out;
     EXPECT_EQ(fastvit_cli({"embed", "--json", picture, "--precision", "float32"}).out, exact);
     const finished rough = fastvit_cli({"embed", "--json", picture, "--precision", "int8"});

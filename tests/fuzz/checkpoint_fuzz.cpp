@@ -103,7 +103,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
             has_bytes = has_bytes || t.type == io::dtype::i8;
         }
     });
-    run_all_ways(file.size(), has_bytes ? 6 : 3, [&](const model_options &options) {
+    run_all_ways(file.size(), has_bytes ? 9 : 3, [&](const model_options &options) {
         return model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), options);
     });
     return 0;

@@ -84,6 +84,37 @@ TEST(contract, of_gemm) {
     });
 }
 
+TEST(contract, of_encode) {
+    for_each_tier([](const kernel_table &kernels) {
+        for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {
+            const encoded_kernels &kernel = kernels.encoded(type);
+            const bool int8 = type == fastvit::precision::int8;
+            const floats in(16);
+            const float *const x[] = {in.data()};
+            std::vector<std::byte> out(16 * kernel.element_bytes), rest(out.size());
+            pixel_range range, rest_range;
+            const encode_args good{.x = x,
+                                   .pixels = 1,
+                                   .channels = 16,
+                                   .out = out.data(),
+                                   .out_pixel = 16 * kernel.element_bytes,
+                                   .ranges = int8 ? &range : nullptr,
+                                   .rest = int8 ? rest.data() : nullptr,
+                                   .rest_ranges = int8 ? &rest_range : nullptr};
+            expect_asserted(
+                kernel.encode, good, [](encode_args &e) { e.x = nullptr; }, [](encode_args &e) { e.out = nullptr; },
+                [](encode_args &e) { e.pixels = -1; }, [](encode_args &e) { e.channels = 15; },
+                [](encode_args &e) { --e.out_pixel; }, [](encode_args &e) { e.act = activation::relu; });
+            if (int8)
+                expect_asserted(
+                    kernel.encode, good, [](encode_args &e) { e.ranges = nullptr; },
+                    [](encode_args &e) { e.rest_ranges = nullptr; }, [](encode_args &e) { e.act = activation::gelu; });
+            else
+                expect_asserted(kernel.encode, good, [&](encode_args &e) { e.rest = e.out, e.rest_ranges = &rest_range; });
+        }
+    });
+}
+
 TEST(contract, of_encoded_gemm) {
     for_each_tier([](const kernel_table &kernels) {
         for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {

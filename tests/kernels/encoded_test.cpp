@@ -177,6 +177,42 @@ TEST_P(encoded, int8_scale_is_nan_where_a_value_is_not_finite) {
             }
 }
 
+// The second part is what the first leaves.
+TEST_P(encoded, int8_in_two_parts_keeps_14_bits) {
+    for (const float size : {1e-12F, 1.0F, 1e20F})
+        for (const index_type channels : {1, 16, 70, 208}) {
+            std::vector<floats> rows = random_rows(random, 19, channels, size);
+            rows[7][0] = nan;
+            const operand first = encode_rows(tier().int8, rows, activation::none, true);
+            operand both = first, rest = first;
+            std::fill(both.bytes.begin(), both.bytes.end(), canary);
+            std::fill(rest.bytes.begin(), rest.bytes.end(), canary);
+            std::vector<const float *> x;
+            for (const floats &row : rows) x.push_back(row.data());
+            tier().int8.encode({.x = x.data(),
+                                .pixels = 19,
+                                .channels = padded_channels(channels),
+                                .out = both.bytes.data(),
+                                .out_pixel = both.pixel,
+                                .ranges = both.ranges.data(),
+                                .rest = rest.bytes.data(),
+                                .rest_ranges = rest.ranges.data()});
+            EXPECT_EQ(both.bytes, first.bytes);
+            EXPECT_TRUE(std::isnan(both.ranges[7].scale) && std::isnan(rest.ranges[7].scale));
+            for (index_type p = 0; p < 19; ++p) {
+                for (index_type c = padded_channels(channels); c < rest.pixel; ++c)
+                    ASSERT_EQ(rest.bytes[p * rest.pixel + c], canary);
+                if (p == 7) continue;
+                const double step = rest.ranges[p].scale;
+                ASSERT_NEAR(step, static_cast<double>(both.ranges[p].scale) / 126, 1e-6 * step);
+                for (index_type c = 0; c < padded_channels(channels); ++c) {
+                    ASSERT_LE(rest.byte(p, c), 126);
+                    ASSERT_NEAR(both.value(p, c) + rest.value(p, c), rows[p][c], 0.51 * step) << "channel " << c;
+                }
+            }
+        }
+}
+
 TEST_P(encoded, bfloat16_rounds_to_nearest_even) {
     std::vector<floats> rows = random_rows(random, 5, 70, 8);
     // Ties, the largest number, and numbers that are none; subnormal ones are the instructions' own business.
@@ -240,6 +276,13 @@ class product {
             column = begin;
         }
         EXPECT_EQ(std::memcmp(at_once.data(), c.data(), c.size() * sizeof(float)), 0) << "panel by panel";
+        if (residual) { // which may be where the results go
+            for (index_type p = 0; p < pixels; ++p) std::copy_n(from[p], columns_, to[p]);
+            from.assign(to.begin(), to.end());
+            multiply(0, columns_);
+            EXPECT_EQ(std::memcmp(at_once.data(), c.data(), c.size() * sizeof(float)), 0) << "in place";
+            for (index_type p = 0; p < pixels; ++p) from[p] = added.data() + p * columns_;
+        }
         for (index_type p = 0; p < pixels; ++p) {
             got.insert(got.end(), to[p], to[p] + columns_);
             for (index_type n = 0; n < columns_; ++n) {
@@ -669,6 +712,42 @@ TEST(packed_matrix, put_groups_puts_every_byte_in_its_group) {
                 put_groups(out.data(), groups, group, bytes.data(), rows, columns);
                 ASSERT_EQ(out, expected) << group << ", " << rows << ", " << columns;
             }
+}
+
+TEST_P(encoded, sensitive_matrices_are_in_8_bits_or_float32) {
+    const floats weights = random.values(40 * 20), scales = random.values(20);
+    const unpacked_matrix m{
+        .rows = 40, .columns = 20, .weights = weights.data(), .row_step = 1, .column_step = 40, .bias = weights.data() + 100};
+    for (const precision type : fastvit::precisions) {
+        weight_target target(tier());
+        target.type = type;
+        const packed_matrix plain = pack_gemm(target, m), w = pack_sensitive(target, m, scales.data()),
+                            unscaled = pack_sensitive(target, m);
+        const bool int8 = type == precision::int8;
+        EXPECT_EQ(w.format.type, int8 ? type : precision::float32);
+        EXPECT_EQ(w.two_parts, int8);
+        for (index_type column = 0; column < 20; ++column) {
+            // Each of two products adds the bias.
+            EXPECT_EQ(w.bias[column], m.bias[column] * (int8 ? scales[column] / 2 : scales[column]));
+            EXPECT_EQ(unscaled.bias[column], int8 ? m.bias[column] / 2 : m.bias[column]);
+            if (!int8) continue;
+            EXPECT_EQ(w.scale[column], plain.scale[column] * scales[column]);
+            EXPECT_EQ(unscaled.scale[column], plain.scale[column]);
+            for (index_type row = 0; row < 40; ++row) EXPECT_EQ(w.weights[w.at(row, column)], plain.weights[w.at(row, column)]);
+        }
+    }
+    // Where 8 bits would lose too much: float32, not bfloat16, and no memory for both.
+    floats outliers(100 * 20, 0.2F);
+    for (index_type column = 0; column < 20; ++column) outliers[column * 100 + 3] = 60;
+    weight_memory memory;
+    weight_target target(tier(), &memory);
+    target.type = precision::int8;
+    const std::byte *const begin = memory.take<std::byte>(1).data();
+    const packed_matrix exact =
+        pack_sensitive(target, {.rows = 100, .columns = 20, .weights = outliers.data(), .row_step = 1, .column_step = 100});
+    EXPECT_EQ(exact.format.type, precision::float32);
+    EXPECT_FALSE(exact.two_parts);
+    EXPECT_EQ(exact.weights, begin + fastvit::alignment);
 }
 
 // The same with and without threads that help.

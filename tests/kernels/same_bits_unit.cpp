@@ -189,7 +189,9 @@ std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::pre
     const std::vector<float> x = in.pixels(pixels, rows);
     const index_type padded = padded_channels(rows), pixel = padded * kernel.element_bytes;
     std::vector<std::byte> bytes(static_cast<std::size_t>(pixels * pixel));
-    std::vector<pixel_range> ranges(pixels);
+    std::vector<pixel_range> ranges(pixels), rest_ranges(pixels);
+    const bool in_two_parts = type == fastvit::precision::int8 && before == activation::none;
+    std::vector<std::byte> rest(bytes.size());
     std::vector<float> c(static_cast<std::size_t>(pixels * w.columns)), all;
     std::vector<const float *> x_rows;
     std::vector<float *> c_rows;
@@ -203,7 +205,9 @@ std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::pre
                    .act = before,
                    .out = bytes.data(),
                    .out_pixel = pixel,
-                   .ranges = ranges.data()});
+                   .ranges = ranges.data(),
+                   .rest = in_two_parts ? rest.data() : nullptr,
+                   .rest_ranges = in_two_parts ? rest_ranges.data() : nullptr});
     kernel.gemm({.a = bytes.data(),
                  .a_pixel = pixel,
                  .ranges = ranges.data(),
@@ -215,7 +219,9 @@ std::vector<float> run_encoded(const kernel_table &tier, source in, fastvit::pre
     all = c;
     if (type == fastvit::precision::int8)
         for (const pixel_range &r : ranges) all.push_back(r.scale);
-    else
+    if (in_two_parts)
+        for (const std::byte b : rest) all.push_back(static_cast<float>(b));
+    if (type != fastvit::precision::int8)
         for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
             float value;
             __builtin_memcpy(&value, &bytes[i], sizeof value); // a float, or two bfloat16

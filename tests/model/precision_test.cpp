@@ -161,8 +161,8 @@ TEST(lower_precision, of_each_dense_layer_is_said) {
     const model net(source, {.precision = precision::int8}), exact(source);
     for (const layer_precision &l : net.layers()) names.push_back(l.name);
     EXPECT_EQ(names, (std::vector<std::string>{"stages.0.blocks.0.mlp.fc1", "stages.0.blocks.0.mlp.fc2",
-                                               "stages.1.blocks.0.token_mixer.proj", "stages.1.blocks.0.mlp.fc1",
-                                               "stages.1.blocks.0.mlp.fc2"}));
+                                               "stages.1.blocks.0.token_mixer.qkv", "stages.1.blocks.0.token_mixer.proj",
+                                               "stages.1.blocks.0.mlp.fc1", "stages.1.blocks.0.mlp.fc2", "head.fc"}));
     for (const layer_precision &l : exact.layers()) EXPECT_EQ(l.type, precision::float32);
 }
 

@@ -131,6 +131,45 @@ void expect_columns_shared(random_source &random, fastvit::precision type, index
     }
 }
 
+// Whether each worker takes columns or pixels. The weights are what 8 bits can say, so that only activations are rounded.
+TEST_F(blocks, sensitive_layers_are_almost_exact_in_int8) {
+    for (const size &s : {size{2, 3, 5}, size{1, 23, 17}}) {
+        constexpr index_type channels = 1024;
+        auto w = random_weights<reparam::conv>(random, 1, reparam::conv_shape{.in = channels, .out = channels});
+        for (index_type i = 0; i < channels * channels; ++i)
+            w.kernel.data()[i] = i % (channels + 1) == 0 ? 127.0F / 64 : std::nearbyint(40 * random()) / 64;
+        const maps<double> x = random.batch(s.images, channels, s.height, s.width);
+        fastvit::serial_executor one;
+        reversed_executor many(5);
+        for (const isa_tier &tier : fastvit::isa_tiers()) {
+            if (!tier.supported) continue;
+            const auto layer_of = [&](fastvit::precision type) {
+                fastvit::kernels::weight_target target(*tier.kernels);
+                target.type = type;
+                const auto matrix = std::make_shared<fastvit::kernels::packed_matrix>(
+                    fastvit::kernels::pack_sensitive(target, parts::unpacked(w.kernel, w.bias)));
+                EXPECT_EQ(matrix->format.type, type);
+                return [matrix](const context &c, const map &in) {
+                    const map out = c.take_map(in.size, map_pair::halo);
+                    parts::run_pointwise(c, *matrix, in, out, {.residual = &in});
+                    return out;
+                };
+            };
+            const maps<float> exact = run_block(*tier.kernels, one, layer_of(fastvit::precision::float32), x, {}),
+                              got = run_block(*tier.kernels, one, layer_of(fastvit::precision::int8), x, {});
+            EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, many, layer_of(fastvit::precision::int8), x, {}))) << tier.name;
+            double error = 0, energy = 0;
+            for (std::size_t i = 0; i < exact.values.size(); ++i) {
+                const double e = exact.values[i], g = got.values[i];
+                error += (g - e) * (g - e);
+                energy += e * e;
+            }
+            EXPECT_LE(std::sqrt(error / energy), 2e-4) << tier.name; // 7 bits alone lose 50 times as much
+            EXPECT_GT(error, 0);
+        }
+    }
+}
+
 TEST_F(blocks, share_columns_among_many_workers) {
     using fastvit::precision;
     expect_columns_shared(random, precision::float32, 1024, {3, 9, 10}); // more pixels than one product takes

@@ -76,7 +76,8 @@ class memory_counter final : public parts::archive {
 };
 
 /// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
-/// are 2 n. Those of a quantised one are 4 n: its bytes count twice.
+/// are 2 n. Those of a quantised one are 4 n, and as much again where most of it is one matrix, which is read as float32 before
+/// it is packed: its bytes count three times.
 constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
 
 /// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB: 19 MB were seen
@@ -100,7 +101,7 @@ inline std::uint64_t memory_needed(const state_dict &dict, const architecture &n
 /// can be a large network in a small file.
 inline void check_memory(const state_dict &dict, const architecture &net) {
     const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
-    const std::uint64_t most = most_memory(dict.source().size_in_bytes() * (dict.any_quantised() ? 2 : 1));
+    const std::uint64_t most = most_memory(dict.source().size_in_bytes() * (dict.any_quantised() ? 3 : 1));
     if (needed > most)
         throw error(error_kind::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
                                               .expected = "at most " + std::to_string(most >> 20) + " MB",

@@ -115,7 +115,7 @@ inline architecture recognise(const state_dict &dict) {
     } else if (dict.any_with_prefix("head.fc.")) {
         if ((dict.names().projection_beside() || dict.linear_moved()) && !dict.find("head.fc.bias"))
             net.linear = linear_form::unbiased;
-        net.classes = dimension(dict, "head.fc.weight", 2, 0);
+        net.classes = dimension(dict, "head.fc.weight", 2, 0, true);
     } else {
         net.classes = 0;
         for (const io::stored_tensor *const t : dict.other_head()) net.other_head.push_back(t->name);

@@ -49,7 +49,7 @@ class attention_block {
         const bool quantised_form = conv_ffn::in_quantised_form(ar, w.ffn), batch_norm = c.norm == attention_norm::batch_norm;
         describe_if(ar, batch_norm && !quantised_form, "norm", w.batch_norm, n);
         describe_if(ar, c.norm == attention_norm::layer_norm, "norm", w.layer_norm, n);
-        ar.tensor("token_mixer.qkv.weight", w.qkv.kernel, {3 * n, n});
+        ar.matrix("token_mixer.qkv.weight", w.qkv.kernel, {3 * n, n});
         if (batch_norm && quantised_form) ar.tensor("token_mixer.qkv.bias", w.qkv.bias, {3 * n});
         ar.matrix("token_mixer.proj.weight", w.proj.kernel, {n, n});
         ar.tensor("token_mixer.proj.bias", w.proj.bias, {n});
@@ -79,7 +79,7 @@ class attention_block {
     }
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
-        : channels_(c.channels), qkv_(pack_qkv(target.in_float32(), w.qkv, c.channels)),
+        : channels_(c.channels), qkv_(pack_qkv(target.in("token_mixer.qkv"), w.qkv, c.channels)),
           proj_(pack_pointwise(target.in("token_mixer.proj"), w.proj, w.proj_scale)),
           ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
@@ -114,9 +114,8 @@ class attention_block {
     }
 
   private:
-    // In float32 whatever the model's precision: softmax is exponential in the scores. Of six inputs that differ by thousandths,
-    // the cosine between SA36's embeddings in int8 and float32 is 0.9962 to 0.9994 with qkv in int8, 0.9997 to 0.9998 with it in
-    // float32.
+    // Sensitive, as softmax is exponential in the scores: of six inputs that differ by thousandths, the cosine between SA36's
+    // embeddings in int8 and float32 is 0.9962 to 0.9994 with activations of 7 bits, 0.9997 to 0.9998 with 14 or in float32.
     //
     // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than powers
     // of e.
@@ -124,9 +123,7 @@ class attention_block {
         const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
         std::vector<float> scales(static_cast<std::size_t>(3 * channels), 1.0F);
         std::fill_n(scales.begin(), channels, scale);
-        kernels::unpacked_matrix m = unpacked(qkv.kernel, qkv.bias);
-        m.column_scale = scales.data();
-        return kernels::pack_gemm(target, m);
+        return kernels::pack_sensitive(target, unpacked(qkv.kernel, qkv.bias), scales.data());
     }
 
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.

@@ -59,7 +59,7 @@ class linear {
         if (c.form == linear_form::transposed)
             ar.tensor("proj", w.kernel, {c.in, c.out});
         else
-            ar.tensor("weight", w.kernel, {c.out, c.in});
+            ar.matrix("weight", w.kernel, {c.out, c.in});
         if (c.form == linear_form::biased) ar.tensor("bias", w.bias, {c.out});
     }
     static void reparameterize(weights &) {}
@@ -76,7 +76,7 @@ class linear {
             std::swap(m.rows, m.columns);
             std::swap(m.row_step, m.column_step);
         }
-        packed_ = kernels::pack_gemm(target.in_float32(), m);
+        packed_ = kernels::pack_sensitive(target, m); // one range serves all channels of a pooled vector
     }
 
     /// Floats between the vectors of the result.

@@ -50,11 +50,13 @@ inline kernels::gemm_args gemm_over(const kernels::packed_matrix &w, const float
 /// Whether the activation before a product is computed while its operand is encoded, rather than after the product before it.
 inline bool encodes(const kernels::packed_matrix &w) noexcept { return w.format.type != precision::float32; }
 
-/// Where the left operand of a product is encoded: memory for some pixels, of a worker's tile or of all workers together.
+/// Where the left operand of a product is encoded: memory for some pixels, of a worker's tile or of all workers together. A part
+/// is bytes and then ranges.
 struct operand_layout {
     index_type channels = 0; ///< padded
     index_type pixel = 0;    ///< bytes between pixels
-    index_type ranges = 0;   ///< where the pixels' ranges begin, in floats
+    index_type ranges = 0;   ///< where the ranges of a part's pixels begin, in floats
+    index_type part = 0;     ///< floats
     index_type floats = 0;   ///< all of the memory, in floats; 0 where the product reads float32
 
     operand_layout(const context &c, const kernels::packed_matrix &w, index_type pixels) {
@@ -62,7 +64,15 @@ struct operand_layout {
         channels = kernels::padded_channels(w.rows);
         pixel = channels * c.kernels.encoded(w.format.type).element_bytes;
         ranges = kernels::padded_channels((pixels * pixel + 3) / 4);
-        floats = ranges + kernels::padded_channels(2 * pixels);
+        part = ranges + kernels::padded_channels(2 * pixels);
+        floats = w.two_parts ? 2 * part : part;
+    }
+
+    std::byte *bytes_of(float *encoded, index_type number) const noexcept {
+        return reinterpret_cast<std::byte *>(encoded + number * part);
+    }
+    kernels::pixel_range *ranges_of(float *encoded, index_type number) const noexcept {
+        return reinterpret_cast<kernels::pixel_range *>(encoded + number * part + ranges);
     }
 };
 
@@ -100,14 +110,19 @@ inline void encode_operand(const context &c, const kernels::packed_matrix &w, co
                            index_type count, activation before) {
     FASTVIT_ASSERT(encodes(w) || before == activation::none);
     if (!encodes(w)) return;
-    c.kernels.encoded(w.format.type)
-        .encode({.x = x.a + first,
-                 .pixels = count,
-                 .channels = x.layout.channels,
-                 .act = before,
-                 .out = reinterpret_cast<std::byte *>(x.encoded) + first * x.layout.pixel,
-                 .out_pixel = x.layout.pixel,
-                 .ranges = reinterpret_cast<kernels::pixel_range *>(x.encoded + x.layout.ranges) + first});
+    const operand_layout &l = x.layout;
+    kernels::encode_args e{.x = x.a + first,
+                           .pixels = count,
+                           .channels = l.channels,
+                           .act = before,
+                           .out = l.bytes_of(x.encoded, 0) + first * l.pixel,
+                           .out_pixel = l.pixel,
+                           .ranges = l.ranges_of(x.encoded, 0) + first};
+    if (w.two_parts) {
+        e.rest = l.bytes_of(x.encoded, 1) + first * l.pixel;
+        e.rest_ranges = l.ranges_of(x.encoded, 1) + first;
+    }
+    c.kernels.encoded(w.format.type).encode(e);
 }
 
 /// Those columns of the product with an operand that has been encoded.
@@ -120,17 +135,22 @@ inline void multiply(const context &c, const kernels::packed_matrix &w, const le
         g.column_end = columns.end;
         return c.kernels.gemm(g);
     }
-    c.kernels.encoded(w.format.type)
-        .gemm({.a = reinterpret_cast<const std::byte *>(x.encoded),
-               .a_pixel = x.layout.pixel,
-               .ranges = reinterpret_cast<const kernels::pixel_range *>(x.encoded + x.layout.ranges),
-               .pixels = x.pixels,
-               .matrix = w,
-               .c = to,
-               .residual = options.residual,
-               .column_begin = columns.begin,
-               .column_end = columns.end,
-               .act = options.after});
+    FASTVIT_ASSERT(!w.two_parts || options.after == activation::none);
+    const auto multiply_part = [&](index_type number, const float *const *residual) {
+        c.kernels.encoded(w.format.type)
+            .gemm({.a = x.layout.bytes_of(x.encoded, number),
+                   .a_pixel = x.layout.pixel,
+                   .ranges = x.layout.ranges_of(x.encoded, number),
+                   .pixels = x.pixels,
+                   .matrix = w,
+                   .c = to,
+                   .residual = residual,
+                   .column_begin = columns.begin,
+                   .column_end = columns.end,
+                   .act = options.after});
+    };
+    multiply_part(0, options.residual);
+    if (w.two_parts) multiply_part(1, to);
 }
 
 /// The whole product.

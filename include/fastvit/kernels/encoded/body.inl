@@ -6,9 +6,12 @@
 /// Registers of a cell, the unit that encode() writes.
 inline constexpr int cell_registers = static_cast<int>(channel_padding / vec::lanes);
 
-/// Activates, scales and stores cells of a pixel.
-template <class Product, activation Act, int Cells>
-FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float inverse, std::int32_t zero) {
+/// What zero is in a second part, which reaches from half a step below to half a step above: 126 / 2.
+inline constexpr std::int32_t rest_zero = 63;
+
+/// Activates, scales and stores cells of a pixel, and in two parts what that leaves.
+template <class Product, activation Act, int Cells, bool TwoParts>
+FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float inverse, std::int32_t zero, std::byte *rest) {
     vec values[Cells * cell_registers];
     FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] = vec::load(x + i * vec::lanes);
     if constexpr (Act == activation::gelu) rough_gelu(values);
@@ -17,16 +20,25 @@ FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float in
     }
     FASTVIT_UNROLL for (int i = 0; i < Cells; ++i)
         Product::store(out + i * channel_padding * Product::element_bytes, values + i * cell_registers, zero);
+    if constexpr (TwoParts) {
+        FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] =
+            (values[i] - round_to_even(values[i])) * vec::broadcast(126.0F);
+        FASTVIT_UNROLL for (int i = 0; i < Cells; ++i)
+            Product::store(rest + i * channel_padding, values + i * cell_registers, rest_zero);
+    }
 }
 
-template <class Product, activation Act>
-void encode_pixel(const float *x, index_type channels, std::byte *out, float inverse = 1, std::int32_t zero = 0) {
+template <class Product, activation Act, bool TwoParts = false>
+void encode_pixel(const float *x, index_type channels, std::byte *out, float inverse = 1, std::int32_t zero = 0,
+                  std::byte *rest = nullptr) {
     constexpr int cells = vec::lanes < 8 ? 2 : 4; // 4 or 8 registers, which hide each other's chains of multiply-adds
     index_type c = 0;
     for (; c + cells * channel_padding <= channels; c += cells * channel_padding)
-        encode_cells<Product, Act, cells>(x + c, out + c * Product::element_bytes, inverse, zero);
+        encode_cells<Product, Act, cells, TwoParts>(x + c, out + c * Product::element_bytes, inverse, zero,
+                                                    TwoParts ? rest + c : nullptr);
     for (; c < channels; c += channel_padding)
-        encode_cells<Product, Act, 1>(x + c, out + c * Product::element_bytes, inverse, zero);
+        encode_cells<Product, Act, 1, TwoParts>(x + c, out + c * Product::element_bytes, inverse, zero,
+                                                TwoParts ? rest + c : nullptr);
 }
 
 /// Of vec::lanes pixels.
@@ -83,8 +95,17 @@ template <class Product, activation Act> void encode_as(const encode_args &e) {
                 const float z = pixels.zero[i];
                 const auto zero = static_cast<std::int32_t>(z >= 0 && z <= 126 ? z : 0);
                 e.ranges[first + i] = {pixels.scale[i], zero};
-                encode_pixel<Product, Act>(e.x[first + i], e.channels, e.out + (first + i) * e.out_pixel, pixels.inverse[i],
-                                           zero);
+                const float *const x = e.x[first + i];
+                std::byte *const out = e.out + (first + i) * e.out_pixel;
+                if constexpr (Act == activation::none) {
+                    if (e.rest) {
+                        e.rest_ranges[first + i] = {pixels.scale[i] * (1.0F / 126), rest_zero};
+                        encode_pixel<Product, Act, true>(x, e.channels, out, pixels.inverse[i], zero,
+                                                         e.rest + (first + i) * e.out_pixel);
+                        continue;
+                    }
+                }
+                encode_pixel<Product, Act>(x, e.channels, out, pixels.inverse[i], zero);
             }
         }
     }
@@ -95,6 +116,7 @@ template <class Product> void encode(const encode_args &e) {
     FASTVIT_ASSERT(e.out_pixel >= e.channels * Product::element_bytes);
     FASTVIT_ASSERT(Product::type == precision::bfloat16 || e.pixels == 0 || e.ranges);
     FASTVIT_ASSERT(e.act == activation::none || e.act == activation::gelu);
+    FASTVIT_ASSERT(!e.rest || (e.rest_ranges && Product::type == precision::int8 && e.act == activation::none));
     if (e.act == activation::gelu)
         encode_as<Product, activation::gelu>(e);
     else

@@ -24,10 +24,13 @@ struct pixel_range {
 /// round(x * 126 / (largest - smallest)) + zero, with zero = -round(smallest * 126 / (largest - smallest)). A pixel with a value
 /// that is not finite gets the scale NaN.
 ///
-/// 7 bits, because the instructions of AVX2 and NEON add up two products in 16: 2 * 127 * 127 fits, 2 * 255 * 127 does not. The
-/// eighth bit would cost them a third of their speed, and is worth little: the cosine between the embeddings in int8 and float32
-/// goes from 0.99919 to 0.99906 for a seeded MA36, from 0.99981 to 0.99974 for S12. 126 steps, so that both roundings together
-/// stay within 7 bits.
+/// 7 bits, because the instructions of AVX2 and NEON add up products in 16 bits: two of 127 * 127 fit, of 255 * 127 they do not.
+/// The eighth bit would cost them more than a third of their speed, and is worth little: the cosine between the embeddings in
+/// int8 and float32 goes from 0.99919 to 0.99906 for a seeded MA36, from 0.99981 to 0.99974 for S12. 126 steps, so that both
+/// roundings together stay within 7 bits.
+///
+/// Where 7 bits are too few, `rest` takes what they leave: round((x * 126 / (largest - smallest) - byte + zero) * 126) + 63. Both
+/// together have 14 bits, and are the operands of two products.
 ///
 /// bfloat16: each value is rounded to nearest, ties to even.
 struct encode_args {
@@ -38,6 +41,8 @@ struct encode_args {
     std::byte *out;                    ///< encoded_kernels::element_bytes for each channel
     index_type out_pixel;              ///< bytes between pixels
     pixel_range *ranges = nullptr;     ///< of each pixel; int8 only
+    std::byte *rest = nullptr;         ///< null, or the second part, in the layout of `out`; int8 without an activation only
+    pixel_range *rest_ranges = nullptr;
 };
 
 /// C[p][n] = act(bias[n] + sum over k of A[p][k] * W[k][n]), or, without an activation, bias[n] + the sum + residual[p][n].

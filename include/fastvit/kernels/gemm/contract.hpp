@@ -45,6 +45,9 @@ struct packed_matrix_view {
     /// rows 2, 3, 6 and 7: times activations of 7 bits, 258 * 127, such a sum fits 16 bits.
     const float *scale = nullptr;
     const std::int32_t *sums = nullptr;
+    /// int8: the operand is encoded in two parts (encode_args::rest), whose products add up: `bias` is half of the layer's. For
+    /// the caller of the kernel, which multiplies one part at a time.
+    bool two_parts = false;
 
     index_type padded_rows() const noexcept { return (rows + format.group - 1) / format.group * format.group; }
     index_type bytes() const noexcept { return padded_rows() * columns * size_of(format.type); }

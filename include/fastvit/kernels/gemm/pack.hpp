@@ -231,26 +231,65 @@ inline void fill_matrix(const packing_threads &threads, const unpacked_matrix &m
     });
 }
 
+/// A matrix in 8 bits, or why not.
+struct int8_attempt {
+    std::optional<packed_matrix> packed;
+    std::string_view refusal;
+};
+
+inline int8_attempt try_int8(const weight_target &target, const unpacked_matrix &matrix) {
+    if (matrix.rows > int8_max_rows) return {std::nullopt, "too many inputs for 32-bit sums"};
+    return {pack_int8(target, matrix), "8 bits would lose too much of these weights"};
+}
+
+/// In float32 or bfloat16.
+inline packed_matrix pack_floats(const weight_target &target, precision type, const unpacked_matrix &matrix) {
+    packed_matrix packed = unfilled_matrix(target, type, matrix);
+    fill_matrix(target.threads, matrix, packed);
+    return packed;
+}
+
 /// In the type of the target, unless that would lose too much of these weights: then bfloat16 instead of int8. The padding
 /// becomes zero.
 inline packed_matrix pack_gemm(const weight_target &target, const unpacked_matrix &matrix) {
     precision type = target.type;
     std::string_view reason;
     if (type == precision::int8) {
-        const bool fits = matrix.rows <= int8_max_rows;
-        if (fits) {
-            if (std::optional<packed_matrix> packed = pack_int8(target, matrix)) {
-                target.note(type, reason);
-                return std::move(*packed);
-            }
+        int8_attempt in_8_bits = try_int8(target, matrix);
+        if (in_8_bits.packed) {
+            target.note(type, reason);
+            return std::move(*in_8_bits.packed);
         }
         type = precision::bfloat16;
-        reason = fits ? "8 bits would lose too much of these weights" : "too many inputs for 32-bit sums";
+        reason = in_8_bits.refusal;
     }
     target.note(type, reason);
-    packed_matrix packed = unfilled_matrix(target, type, matrix);
-    fill_matrix(target.threads, matrix, packed);
-    return packed;
+    return pack_floats(target, type, matrix);
+}
+
+/// A matrix whose activations 7 bits, or bfloat16, would serve badly: for int8 in 8 bits with its operand in two parts, unless 8
+/// bits would lose too much of these weights; otherwise in float32. `result_scale`, one for each column or null, multiplies what
+/// it gives, bias included. In int8 the scales take it up, so that the bytes are those of the weights alone, which a quantised
+/// checkpoint has; and the bias is halved, as each of the two products adds it.
+inline packed_matrix pack_sensitive(const weight_target &target, unpacked_matrix matrix, const float *result_scale = nullptr) {
+    FASTVIT_ASSERT(!matrix.column_scale);
+    if (target.type == precision::int8) {
+        int8_attempt in_8_bits = try_int8(target, matrix);
+        if (in_8_bits.packed) {
+            packed_matrix &packed = *in_8_bits.packed;
+            packed.two_parts = true;
+            for (index_type column = 0; column < matrix.columns; ++column) {
+                const float scale = result_scale ? result_scale[column] : 1.0F;
+                packed.scale_memory.data()[column] *= scale;
+                packed.bias_memory.data()[column] *= scale / 2;
+            }
+            target.note(precision::int8, {});
+            return std::move(packed);
+        }
+        target.note(precision::float32, in_8_bits.refusal);
+    }
+    matrix.column_scale = result_scale;
+    return pack_floats(target, precision::float32, matrix);
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

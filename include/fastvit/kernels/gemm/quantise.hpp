@@ -20,22 +20,25 @@ FASTVIT_STRICT_MATH_BEGIN
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
-/// The sum that the bytes of one sign may have among four that are added up in 16 bits (packed_matrix_view). 258 would fit; two
-/// less leave room for rounding.
+/// The sum that a scale lets the weights of one sign have, in bytes, among four that are added up in 16 bits. Rounding four adds
+/// 2 at most, and 258 still fits (packed_matrix_view).
 inline constexpr int int8_group_limit = 256;
 
 /// What decides a column's scale, each without its sign.
 struct column_size {
     float weight; ///< the largest weight
     float group;  ///< the largest sum of one sign among four weights that are added up in 16 bits
+
+    float scale_of_weight() const noexcept { return weight / 127; }
+    float scale_of_group() const noexcept { return group / int8_group_limit; }
+    bool group_decides() const noexcept { return scale_of_weight() < scale_of_group(); }
 };
 
 /// The scale of a column: a weight is scale * its byte, in [-127, 127]. Rounded up to 15 significant bits, so that scale * byte
 /// and sums of four such products are exact in float32, and quantising the products gives the same bytes and scale
 /// again. 0 where the scale would be subnormal, with fewer bits: such a column, of weights below 2^-119, counts as zero.
 inline float int8_scale(const column_size &size) noexcept {
-    const float by_weight = size.weight / 127, by_group = size.group / int8_group_limit;
-    const float least = by_weight < by_group ? by_group : by_weight;
+    const float least = size.group_decides() ? size.scale_of_group() : size.scale_of_weight();
     const float scale = std::bit_cast<float>((std::bit_cast<std::uint32_t>(least) + 0x1ffu) & ~0x1ffu);
     return scale < std::numeric_limits<float>::min() ? 0 : scale;
 }
@@ -53,7 +56,7 @@ struct int8_column {
     std::int32_t sum; ///< of the bytes
     /// The share of the column's energy that quantising loses; NaN where that is not finite. If int8_largest_loss would not be
     /// passed by errors of half a step, it is an estimate: a twelfth of a step's square for each weight, as for errors that are
-    /// spread evenly.
+    /// spread evenly. byte_groups::limit() is left out: at most 2.5 steps each for four of a group of 256.
     float loss;
 };
 
@@ -105,8 +108,8 @@ class byte_groups {
         const auto sums = std::bit_cast<halves>((pairs & 0xff) + (pairs >> 8));
         return std::bit_cast<words>(std::bit_cast<unsigned_words>(sums) + std::bit_cast<unsigned_words>(sums >> 32));
     }
-    /// Moves the groups of 16 bytes towards the limit, which is two steps away at most, by step_of(sum). Bytes at 127 stay, as
-    /// they may have decided the scale; two of those sum up to 254, so there are others.
+    /// Moves the groups of 16 bytes towards the limit, which is two steps away at most, by step_of(sum). Bytes at 127 stay: with
+    /// one the scale is kept anyway. Over the limit there are others, as two of 127 sum up to 254.
     template <class StepOf> std::int32_t move(std::size_t row, StepOf step_of) noexcept {
         std::int32_t added = 0;
         for (const std::size_t first : {row, row + 2, row + 8, row + 10})
@@ -168,8 +171,7 @@ class column_quantiser {
         const bool finite = all * scale * scale <= std::numeric_limits<float>::max();
         // Each of four roundings adds half a step at most.
         if (finite && size.group * reciprocal > int8_group_limit - 2)
-            sum += static_cast<std::uint32_t>(
-                byte_groups({bytes, weights_.size()}).limit(size.weight / 127 < size.group / int8_group_limit));
+            sum += static_cast<std::uint32_t>(byte_groups({bytes, weights_.size()}).limit(size.group_decides()));
         return {.scale = scale,
                 .sum = static_cast<std::int32_t>(sum - static_cast<std::uint32_t>(weights_.size()) * shift_bits),
                 .loss = !finite    ? std::numeric_limits<float>::quiet_NaN()

@@ -31,6 +31,7 @@ using namespace neon;
 /// weights of one pair of columns are 28 of the 32 registers.
 struct int8_product : neon::int8_product {
     static constexpr index_type group = 8, rows = 6;
+    static constexpr bool adds_two_groups = false;
     using pixel_pair = int8x16_t;
 
     static pixel_pair load_pair(const std::byte *first, const std::byte *second) {
