@@ -7,6 +7,7 @@
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
 #include "support/seeded.hpp"
+#include "support/toy_networks.hpp"
 
 #include <gtest/gtest.h>
 
@@ -113,6 +114,17 @@ TEST_F(convert_test, rounds_to_nearest_even) {
             const auto bytes = official.find(t.name)->bytes;
             EXPECT_TRUE(std::equal(t.bytes.begin(), t.bytes.end(), bytes.begin(), bytes.end())) << t.name;
         }
+}
+
+// They are converted in memory that one part after another uses, and float32 is used where it lies.
+TEST_F(convert_test, types_of_16_bits_give_the_bits_of_their_float32) {
+    for (const dtype type : {dtype::f16, dtype::bf16}) {
+        const auto halves = converted("tiny.safetensors", type);
+        loading::save_converted(halves, directory / "float32");
+        const auto floats = checkpoint::open(directory / "float32");
+        for (const graph g : {graph::folded, graph::train_time})
+            EXPECT_EQ(results_of(model(halves, {.graph = g})), results_of(model(floats, {.graph = g})));
+    }
 }
 
 TEST_F(convert_test, unwinds_views_and_takes_what_is_no_network) {

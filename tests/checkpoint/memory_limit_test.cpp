@@ -55,7 +55,30 @@ architecture wide_stem(index_type in_channels) {
 
 std::uint64_t estimate(const checkpoint &source) {
     const loading::state_dict dict(source);
-    return loading::memory_needed(dict, loading::recognise(dict));
+    return loading::memory_needed(dict, loading::recognise(dict)).bytes;
+}
+
+TEST(part_memory, is_taken_in_cache_lines_and_used_again) {
+    loading::part_memory memory(loading::part_memory::padded(1) + loading::part_memory::padded(17));
+    const float *first[2] = {};
+    for (int part = 0; part < 3; ++part) {
+        std::optional<tensor<float>> one = memory.take({1}), seventeen = memory.take({17, 1});
+        ASSERT_TRUE(one && seventeen);
+        EXPECT_EQ(seventeen->dims(), (shape{17, 1}));
+        EXPECT_EQ(seventeen->data() - one->data(), 16);
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(one->data()) % alignment, 0u);
+        if (part > 0) {
+            EXPECT_EQ(one->data(), first[0]);
+            EXPECT_EQ(seventeen->data(), first[1]);
+        }
+        first[0] = one->data();
+        first[1] = seventeen->data();
+        EXPECT_FALSE(memory.take({1}));
+        EXPECT_TRUE(memory.take({0}));
+        memory.clear();
+    }
+    EXPECT_FALSE(memory.take({49}));
+    EXPECT_FALSE(loading::part_memory(0).take({1}));
 }
 
 // A file of PyTorch's with that network's train-time form, all of it views of one element.

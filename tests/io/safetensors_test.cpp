@@ -10,10 +10,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <string>
 #include <tuple>
@@ -24,6 +26,7 @@ namespace {
 
 using fastvit::checkpoint;
 using fastvit::error_kind;
+using fastvit::index_type;
 using fastvit::shape;
 using fastvit::tensor;
 using namespace fastvit::io;
@@ -500,7 +503,7 @@ TEST(checkpoint, adds_to_tensors_of_a_file) {
 TEST(read_float, honours_strides) {
     std::vector<float> elements(24);
     for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = static_cast<float>(i);
-    const auto read = [&](shape dims, std::array<fastvit::index_type, shape::max_rank> strides, std::size_t offset) {
+    const auto read = [&](shape dims, std::array<index_type, shape::max_rank> strides, std::size_t offset) {
         const auto t = read_float({.name = "t",
                                    .type = dtype::f32,
                                    .type_name = "F32",
@@ -518,13 +521,13 @@ TEST(read_float, honours_strides) {
     EXPECT_EQ(read({2, 2, 3}, {3, 6, 1}, 0), (std::vector<float>{0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11})); // permuted
     EXPECT_EQ(read({}, {}, 23), std::vector<float>{23});
     EXPECT_TRUE(read({3, 0}, {100, 100}, 0).empty());
-    const auto outside = [&](shape dims, std::array<fastvit::index_type, shape::max_rank> strides) {
+    const auto outside = [&](shape dims, std::array<index_type, shape::max_rank> strides) {
         expect_error(error_kind::invalid_argument, {"t: ", "outside"}, [&] { read(dims, strides, 0); });
     };
     outside({25}, {1});
     outside({2, 2}, {23, 1});
     outside({2}, {-1});
-    outside({3, 3}, {std::numeric_limits<fastvit::index_type>::max() / 2, std::numeric_limits<fastvit::index_type>::max() / 2});
+    outside({3, 3}, {std::numeric_limits<index_type>::max() / 2, std::numeric_limits<index_type>::max() / 2});
 }
 
 TEST(read_float, refuses_a_destination_of_the_wrong_size) {
@@ -538,12 +541,75 @@ TEST(read_float, refuses_a_destination_of_the_wrong_size) {
                  [&] { read_float_into(*c.find("t"), two); });
 }
 
+TEST(read_float, converts_every_element_of_16_bits) {
+    std::vector<std::uint16_t> codes(65536);
+    std::iota(codes.begin(), codes.end(), std::uint16_t{0});
+    std::string bytes(1, 0); // so that elements are not aligned
+    bytes.append(reinterpret_cast<const char *>(codes.data()), 2 * codes.size());
+    const auto expect_converted = [&](std::size_t first, index_type count, index_type stride) {
+        for (const dtype type : {dtype::f16, dtype::bf16}) {
+            stored_tensor t{.name = "t", .type = type, .type_name = "", .dims = {count}, .strides = {stride}, .bytes = {}};
+            t.bytes = std::as_bytes(std::span(bytes).subspan(1 + 2 * first));
+            const tensor<float> read = read_float(t);
+            for (index_type i = 0; i < count; ++i) {
+                const std::uint16_t code = codes[first + static_cast<std::size_t>(i * stride)];
+                const float expected = type == dtype::f16 ? half_to_float(code) : bfloat16_to_float(code);
+                ASSERT_EQ(std::bit_cast<std::uint32_t>(read(i)), std::bit_cast<std::uint32_t>(expected)) << code << ' ' << count;
+            }
+        }
+    };
+    expect_converted(0, 65536, 1);
+    for (index_type count = 0; count < 30; ++count)
+        for (const index_type stride : {1, 2, 3}) expect_converted(31730, count, stride); // from numbers to infinity and NaN
+}
+
+TEST(read_quantised, multiplies_bytes_wherever_they_lie) {
+    constexpr index_type rows = 3;
+    const std::vector<float> scales{0.5F, 0, 0x1.fffcp-20F};
+    const stored_tensor stored_scales{.name = "t_scale",
+                                      .type = dtype::f32,
+                                      .type_name = "F32",
+                                      .dims = {rows},
+                                      .strides = {1},
+                                      .bytes = std::as_bytes(std::span(scales))};
+    for (index_type columns = 1; columns < 40; ++columns)
+        for (const bool transposed : {false, true}) {
+            const index_type row_stride = transposed ? 1 : columns + 2, column_stride = transposed ? rows : 1;
+            const auto at = [&](index_type row, index_type column) {
+                return static_cast<std::size_t>(row * row_stride + column * column_stride);
+            };
+            std::vector<std::int8_t> bytes(at(rows - 1, columns - 1) + 1);
+            for (std::size_t i = 0; i < bytes.size(); ++i)
+                bytes[i] = static_cast<std::int8_t>(static_cast<int>(i * 83) % 255 - 127);
+            const stored_tensor stored{.name = "t",
+                                       .type = dtype::i8,
+                                       .type_name = "I8",
+                                       .dims = {rows, columns},
+                                       .strides = {row_stride, column_stride},
+                                       .bytes = std::as_bytes(std::span(bytes))};
+            const tensor<float> read = read_quantised(stored, stored_scales);
+            ASSERT_EQ(read.dims(), stored.dims);
+            for (index_type row = 0; row < rows; ++row)
+                for (index_type column = 0; column < columns; ++column) {
+                    std::int8_t &byte = bytes[at(row, column)];
+                    ASSERT_EQ(double{read(row, column)}, double{scales[static_cast<std::size_t>(row)]} * byte);
+                    const std::int8_t before = std::exchange(byte, std::int8_t{-128});
+                    expect_error(error_kind::bad_value, {"t: ", "-127 to 127"},
+                                 [&] { (void)read_quantised(stored, stored_scales); });
+                    byte = before;
+                }
+            std::vector<float> wrong(static_cast<std::size_t>(rows * columns + 1));
+            expect_error(error_kind::invalid_argument, {"t: ", "wrong size"},
+                         [&] { read_quantised_into(stored, stored_scales, wrong); });
+        }
+}
+
 // --- writing
 
 TEST(save_safetensors, writes_what_is_read_back) {
     const io_test::temporary_directory directory;
     tensor<float> a(shape{2, 3});
-    for (fastvit::index_type i = 0; i < a.count(); ++i) a.data()[i] = static_cast<float>(i) / 3;
+    for (index_type i = 0; i < a.count(); ++i) a.data()[i] = static_cast<float>(i) / 3;
     const tensor<float> scalar(shape{});
     const tensor<float> none(shape{0, 4});
     const std::vector<named_tensor> tensors{{"z\"\\\n\x01é", a}, {"scalar", scalar}, {"none", none}};
@@ -573,7 +639,7 @@ TEST(save_safetensors, writes_the_layout_of_the_official_library) {
 TEST(save_safetensors, writes_sixteen_bits) {
     const io_test::temporary_directory directory;
     tensor<float> t(shape{5000});
-    for (fastvit::index_type i = 0; i < t.count(); ++i) t.data()[i] = std::sin(static_cast<float>(i));
+    for (index_type i = 0; i < t.count(); ++i) t.data()[i] = std::sin(static_cast<float>(i));
     for (const auto type : {dtype::f16, dtype::bf16}) {
         save_safetensors(directory / "out", std::vector<named_tensor>{{"t", t}}, {}, type);
         const checkpoint c = checkpoint::open(directory / "out");

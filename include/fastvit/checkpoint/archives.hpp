@@ -14,12 +14,13 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
-/// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. A block is
-/// folded if its folded convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the
-/// name as the file spells it.
+/// Reads each tensor that is described, as float32, in place where it can: the checkpoint must outlive the parts. Copies are in
+/// a part_memory of `part_floats` as far as it has room, and the reader must outlive those, too. A block is folded if its folded
+/// convolution is there. Throws `missing_tensor`, `shape_mismatch`, `bad_value` and `unsupported`, with the name as the file
+/// spells it.
 class reader final : public parts::archive {
   public:
-    explicit reader(state_dict &dict) : dict_(dict) {}
+    explicit reader(state_dict &dict, index_type part_floats = 0) : dict_(dict), memory_(part_floats) {}
 
     void tensor(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override { read(leaf, out, dims, false); }
     void matrix(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims) override { read(leaf, out, dims, true); }
@@ -39,8 +40,12 @@ class reader final : public parts::archive {
     bool folded(const std::optional<reparam::conv> &) const override { return dict_.any_with_prefix(full("reparam_conv.")); }
     bool present(std::string_view name, bool) const override { return dict_.any_with_prefix(full(name) + "."); }
 
-    /// checkpoint::drop_pages() of the tensors that were read since the last call.
-    void drop_pages() { dict_.source().drop_pages(std::exchange(read_, {})); }
+    /// Nobody needs the tensors that were read since the last call any more: their memory is used again, and
+    /// checkpoint::drop_pages() takes those of the file.
+    void end_part() {
+        memory_.clear();
+        dict_.source().drop_pages(std::exchange(read_, {}));
+    }
 
   private:
     void read(std::string_view leaf, fastvit::tensor<float> &out, const shape &dims, bool may_be_quantised) {
@@ -64,11 +69,12 @@ class reader final : public parts::archive {
                                                      .found = stored->dims.to_string(),
                                                      .tensor = stored->name,
                                                      .file = dict_.source().file()});
-        out = dict_.read(name);
+        out = dict_.read(name, memory_);
         read_.push_back(stored);
     }
 
     state_dict &dict_;
+    part_memory memory_;
     std::vector<const io::stored_tensor *> read_;
 };
 

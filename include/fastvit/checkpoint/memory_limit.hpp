@@ -4,6 +4,7 @@
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint/archives.hpp"
+#include "fastvit/checkpoint/part_memory.hpp"
 #include "fastvit/checkpoint/state_dict.hpp"
 #include "fastvit/kernels/channels.hpp"
 #include "fastvit/parts/list.hpp"
@@ -44,12 +45,17 @@ class memory_counter final : public parts::archive {
         const std::uint64_t folding = std::max(static_cast<std::uint64_t>(largest_window_) * 2 * sizeof(double),
                                                static_cast<std::uint64_t>(largest_matrix_) * Part::fold_bytes);
         temporary_ = std::max(temporary_, part_ + folding);
+        most_floats_ = std::max(most_floats_, floats_);
         part_ = 0;
+        floats_ = 0;
         largest_window_ = largest_matrix_ = 0;
     }
 
-    /// Bytes of the packed weights and of the largest part's temporaries.
-    std::uint64_t total() const noexcept { return packed_ + temporary_; }
+    /// Bytes of the packed weights, of part_memory, which stays as large as the largest part made it, and of the other
+    /// temporaries.
+    std::uint64_t total() const noexcept { return packed_ + in_bytes(most_floats_) + temporary_; }
+    /// Of the largest part's tensors, as part_memory counts them.
+    index_type most_floats() const noexcept { return most_floats_; }
 
   private:
     static std::uint64_t in_bytes(index_type floats) noexcept { return static_cast<std::uint64_t>(floats) * sizeof(float); }
@@ -63,16 +69,21 @@ class memory_counter final : public parts::archive {
         index_type packed = kernels::padded_channels(rows) * columns;
         if (dims.rank() == 2) packed = std::max(packed, rows * kernels::padded_channels(columns));
         packed_ += in_bytes(packed);
-        part_ += in_bytes(dims.count()) + stored->bytes.size();
-        if (dict_.is_composed(full(leaf)) && !quantised)
-            part_ += in_bytes(3 * dims.count()); // its second part, and sums in double
+        const bool composed = dict_.is_composed(full(leaf)) && !quantised;
+        if (composed || io::is_float_in_place(*stored))
+            part_ += in_bytes(dims.count());
+        else
+            floats_ += part_memory::padded(dims.count());
+        part_ += stored->bytes.size();
+        if (composed) part_ += in_bytes(3 * dims.count()); // its second part, and sums in double
         index_type &largest = dims.rank() == 4 && dims[2] > 1 ? largest_window_ : largest_matrix_;
         largest = std::max(largest, dims.count());
     }
 
     const state_dict &dict_;
     std::uint64_t packed_ = 0, temporary_ = 0, part_ = 0; // bytes
-    index_type largest_window_ = 0, largest_matrix_ = 0;  // elements
+    index_type floats_ = 0, most_floats_ = 0;
+    index_type largest_window_ = 0, largest_matrix_ = 0; // elements
 };
 
 /// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
@@ -84,8 +95,13 @@ constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (
 /// beyond the estimate (MA36 in 16 bits, glibc).
 inline constexpr std::uint64_t allocator_slack = std::uint64_t{32} << 20;
 
-/// Bytes that making a model of these tensors takes, without allocator_slack.
-inline std::uint64_t memory_needed(const state_dict &dict, const architecture &net) {
+/// What making a model takes.
+struct memory_need {
+    std::uint64_t bytes;    ///< without allocator_slack
+    index_type part_floats; ///< what part_memory needs for any part
+};
+
+inline memory_need memory_needed(const state_dict &dict, const architecture &net) {
     memory_counter count(dict);
     parts::for_each_part(net, [&]<class Part>(const parts::place &p, const typename Part::config &c) {
         typename Part::weights w;
@@ -93,19 +109,21 @@ inline std::uint64_t memory_needed(const state_dict &dict, const architecture &n
         count.template end_part<Part>();
     });
     constexpr std::uint64_t list_entry = 512; // a tensor's name in two spellings, and where it is
-    return count.total() + list_entry * dict.source().tensors().size();
+    return {count.total() + list_entry * dict.source().tensors().size(), count.most_floats()};
 }
 
 /// Throws `unsupported` for a network whose weights would take more than most_memory(). Networks of a usual width take little
 /// more than their float32 weights; but padding makes a layer with one output sixteen times as large, and views of one storage
 /// can be a large network in a small file.
-inline void check_memory(const state_dict &dict, const architecture &net) {
-    const std::uint64_t needed = memory_needed(dict, net) + allocator_slack;
+inline memory_need check_memory(const state_dict &dict, const architecture &net) {
+    const memory_need need = memory_needed(dict, net);
+    const std::uint64_t needed = need.bytes + allocator_slack;
     const std::uint64_t most = most_memory(dict.source().size_in_bytes() * (dict.any_quantised() ? 3 : 1));
     if (needed > most)
         throw error(error_kind::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
                                               .expected = "at most " + std::to_string(most >> 20) + " MB",
                                               .found = std::to_string(needed >> 20) + " MB"});
+    return need;
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::loading

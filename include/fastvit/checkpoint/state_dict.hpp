@@ -7,6 +7,7 @@
 #include "fastvit/checkpoint/head_layout.hpp"
 #include "fastvit/checkpoint/names.hpp"
 #include "fastvit/checkpoint/network_names.hpp"
+#include "fastvit/checkpoint/part_memory.hpp"
 #include "fastvit/checkpoint/unmerged.hpp"
 
 #include <algorithm>
@@ -67,13 +68,19 @@ class state_dict {
         return at->second.stored;
     }
 
-    /// The tensor's elements as float32, computed if it is stored in parts, and without a copy where possible. The
-    /// checkpoint must outlive the result. The tensor must be there.
-    tensor<float> read(std::string_view canonical) const {
+    /// The tensor's elements as float32, computed if it is stored in parts, and without a copy where possible. Copies are in
+    /// `memory` as far as it has room. The checkpoint must outlive the result. The tensor must be there.
+    tensor<float> read(std::string_view canonical, part_memory &memory) const {
         const entry &e = tensors_.find(canonical)->second;
-        return e.how      ? compose(e.how->how, *e.stored, *e.second)
-               : e.second ? io::read_quantised(*e.stored, *e.second)
-                          : io::view_float(*e.stored);
+        if (e.how) return compose(e.how->how, *e.stored, *e.second);
+        if (!e.second && io::is_float_in_place(*e.stored)) return io::view_float(*e.stored);
+        std::optional<tensor<float>> taken = memory.take(e.stored->dims);
+        if (!taken) return e.second ? io::read_quantised(*e.stored, *e.second) : io::read_float(*e.stored);
+        if (e.second)
+            io::read_quantised_into(*e.stored, *e.second, taken->span());
+        else
+            io::read_float_into(*e.stored, taken->span());
+        return std::move(*taken);
     }
     /// Whether read() computes the tensor from two of the file's, so that what find() returns is only one of them.
     bool is_composed(std::string_view canonical) const {

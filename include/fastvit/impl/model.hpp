@@ -35,16 +35,16 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
                          .found = std::string(to_string(options.precision))});
         loading::state_dict dict(source, options.prefix);
         fastvit::architecture net = loading::recognise(dict);
-        loading::check_memory(dict, net);
+        const loading::memory_need need = loading::check_memory(dict, net);
         if (options.large_kernel_gelu) net.large_kernel_gelu = *options.large_kernel_gelu;
         spelling_ = dict.names().source();
         auto made = std::make_shared<parts::network>(net, *select_isa(options.isa).kernels, options.precision);
-        loading::reader reader(dict);
+        loading::reader reader(dict, need.part_floats);
         loading::for_each_read_part(
             reader, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, typename Part::weights &w) {
                 if (graph_ == fastvit::graph::folded) Part::fold(w);
                 made->add<Part>(p, w, c, options.threads);
-                reader.drop_pages();
+                reader.end_part();
             });
         dict.expect_all_used();
         network_ = std::move(made);

@@ -69,13 +69,20 @@ void read_float_into(const stored_tensor &source, std::span<float> to);
 /// The tensor's elements as float32, row-major and contiguous. Throws like read_float_into(), and std::bad_alloc.
 [[nodiscard]] tensor<float> read_float(const stored_tensor &source);
 
-/// The same without a copy where the elements lie in the file as they are wanted: then they are the file's, which must outlive
-/// the result.
+/// Whether the elements lie in the file as read_float() returns them.
+[[nodiscard]] bool is_float_in_place(const stored_tensor &source) noexcept;
+
+/// The same as read_float(), without a copy where is_float_in_place(): then the elements are the file's, which must outlive the
+/// result.
 [[nodiscard]] tensor<float> view_float(const stored_tensor &source);
 
-/// A quantised matrix, or any tensor of bytes (I8) with a scale for each index of its first dimension, as float32: scale * byte.
-/// Throws `unsupported` unless the scales are float32, `shape_mismatch` unless there is one for each index, `bad_value` for a
-/// scale that is negative or not finite and for the byte -128, which no weight is quantised to; also like read_float_into().
+/// Writes a quantised matrix, or any tensor of bytes (I8) with a scale for each index of its first dimension, to `to` as float32:
+/// scale * byte. Throws `unsupported` unless the scales are float32, `shape_mismatch` unless there is one for each index,
+/// `bad_value` for a scale that is negative or not finite and for the byte -128, which no weight is quantised to; also like
+/// read_float_into().
+void read_quantised_into(const stored_tensor &bytes, const stored_tensor &scales, std::span<float> to);
+
+/// The same into a tensor.
 [[nodiscard]] tensor<float> read_quantised(const stored_tensor &bytes, const stored_tensor &scales);
 
 }}} // namespace fastvit::FASTVIT_ABI::io
