@@ -283,15 +283,16 @@ void add_convert(CLI::App &app, command &chosen) {
     CLI::App *const sub = add_command(app, chosen, "convert", "Write any checkpoint as safetensors", o, cli::convert);
     add_model(*sub, o->model)->required();
     add_output(*sub, o->output, "safetensors file to write");
-    add_choice(*sub, "--dtype", o->type,
-               std::map<std::string, dtype>{{"float32", dtype::f32},
-                                            {"float16", dtype::f16},
-                                            {"bfloat16", dtype::bf16},
-                                            {"bf16", dtype::bf16},
-                                            {"int8", dtype::i8}},
-               "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even; or "
-               "int8: the network folded, its dense layers quantised as --precision int8 does, all else float32. "
-               "Only this library reads that");
+    add_choice(
+        *sub, "--dtype", o->type,
+        std::map<std::string, dtype>{{"float32", dtype::f32},
+                                     {"float16", dtype::f16},
+                                     {"bfloat16", dtype::bf16},
+                                     {"bf16", dtype::bf16},
+                                     {"int8", dtype::i8}},
+        "Type of floating-point tensors: float32 (the default), float16 or bfloat16 (bf16), rounded to nearest even; or "
+        "int8: the network folded, its dense layers quantised as --precision int8 does, the weights of its other convolutions "
+        "in float16, all else in float32. Only this library reads that");
     sub->add_flag("--fold", o->fold, "Fold the branches, as `fastvit fold` does; --dtype int8 always folds");
 }
 

@@ -9,8 +9,9 @@
 //                      (kernels/gemm/contract.hpp); int8 quantises others again, with a larger scale
 //     X.weight_scale   F32, [outputs]: the weight is scale * byte, exactly, as scales have 15 significant bits
 //
-// A matrix that int8 would not compute in 8 bits stays float32, as all other tensors are. Before they are quantised, the matrices
-// take up what precision::int8 lets them take up when it opens a checkpoint. So of a block the file has
+// A matrix that int8 would not compute in 8 bits stays float32. The weights of all other convolutions are F16, to which int8
+// rounds them, unless they are too large or too small for that (reparam/half_precision.hpp); the rest is float32. Before they are
+// quantised, the matrices take up what precision::int8 lets them take up when it opens a checkpoint. So of a block the file has
 //
 //     mlp.conv.reparam_conv.weight, .bias   the ConvFFN's 7 x 7 with its BatchNorm, balanced with fc1 (reparam/balance.hpp);
 //                                           instead of mlp.conv.conv.* and mlp.conv.bn.*
@@ -20,7 +21,7 @@
 //
 // and otherwise the official folded form. The presence of mlp.conv.reparam_conv tells the form of a block; within either, a
 // matrix may be quantised or not. Opened with precision::int8, the file gives the bits of the checkpoint that it was made of;
-// with another precision, scale * byte is what the network computes with. The official code does not load it.
+// with another precision, the network computes with scale * byte and the F16 weights. The official code does not load it.
 #pragma once
 
 #include "fastvit/checkpoint.hpp"
@@ -34,10 +35,10 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
 
 /// Writes the tensors and metadata of `source` to a safetensors file. Floating-point elements are written as `type`, which is
 /// f32, or f16 or bf16 rounded to nearest even; others as they are, but for the quantised matrices of a network, which become
-/// floating-point elements. With i8 the file is a quantised checkpoint, as above, and what is no matrix of it float32. If the
-/// checkpoint has a FastViT, at `prefix` or the only one, that network is written with what belongs to it, under the names that
-/// written_names gives; otherwise everything, under its own name. Throws what names_of_network() and io::save_safetensors()
-/// throw, and with i8 what save_folded() throws; the file is written whole or not at all.
+/// floating-point elements. With i8 the file is a quantised checkpoint, as above, and tensors that are not the network's are
+/// float32. If the checkpoint has a FastViT, at `prefix` or the only one, that network is written with what belongs to it, under
+/// the names that written_names gives; otherwise everything, under its own name. Throws what names_of_network() and
+/// io::save_safetensors() throw, and with i8 what save_folded() throws; the file is written whole or not at all.
 void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                     const std::optional<std::string_view> &prefix = std::nullopt);
 

@@ -2,6 +2,7 @@
 // Quantised checkpoints: what is written, that int8 computes the same with them, and what is wrong with those that are wrong.
 #include "fastvit/kernels/gemm/pack.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/reparam/half_precision.hpp"
 #include "fastvit/save.hpp"
 
 #include "support/custom_networks.hpp"
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -163,6 +165,9 @@ TEST_F(quantised_test, has_the_documented_tensors) {
         quantise("head.fc.weight");
         expected.tensors.push_back({block + "token_mixer.qkv.bias", "F32", {96}, {}});
     }
+    // The weights of the other convolutions.
+    for (file_tensor &t : expected.tensors)
+        if (t.name.ends_with("weight") && t.dims.rank() == 4 && t.type != "I8") t.type = "F16";
     EXPECT_EQ(list_of(file_of_tensors(file)).text(), list_of(expected).text());
     for (const file_tensor &t : expected.tensors) {
         const io::stored_tensor *const there = file.find(t.name);
@@ -269,6 +274,64 @@ TEST_F(quantised_test, keeps_matrices_that_8_bits_would_spoil) {
     EXPECT_EQ(quantised.find(fc1 + "_scale"), nullptr);
     EXPECT_EQ(quantised.find(ffn + "fc2.weight")->type, dtype::i8);
     expect_same_model(source, quantised, {1, 3, 40, 56});
+}
+
+TEST(half_rounding, rounds_as_the_conversions_do) {
+    for (index_type count = 1; count < 14; ++count) {
+        tensor<float> weights(shape{2, count});
+        const auto expect_rounded = [&] {
+            ASSERT_TRUE(reparam::half_rounding::fits(weights));
+            const tensor<float> rounded = reparam::half_rounding::of(weights), again = reparam::half_rounding::of(rounded);
+            for (index_type i = 0; i < weights.count(); ++i) {
+                const float x = weights.data()[i], expected = io::half_to_float(io::float_to_half(x));
+                ASSERT_EQ(std::bit_cast<std::uint32_t>(rounded.data()[i]), std::bit_cast<std::uint32_t>(expected)) << x;
+                ASSERT_EQ(std::bit_cast<std::uint32_t>(again.data()[i]), std::bit_cast<std::uint32_t>(expected)) << x;
+            }
+        };
+        // All exponents up to 2^15, ties and their neighbours, both signs; a normal number beside them.
+        for (std::uint32_t exponent = 0; exponent < 143; ++exponent)
+            for (const std::uint32_t fraction :
+                 {0U, 1U, 0xfffU, 0x1000U, 0x1001U, 0x2fffU, 0x3000U, 0x3001U, 0x400000U, 0x7fefffU}) {
+                for (index_type i = 0; i < weights.count(); ++i)
+                    weights.data()[i] = std::bit_cast<float>((i % 3 == 1 ? 0x80000000U : 0U) | exponent << 23 | fraction);
+                for (index_type row = 0; row < 2 && exponent < 113; ++row) weights(row, count - 1) = 0.75F;
+                expect_rounded();
+            }
+        const auto fits = [&](float largest) {
+            weights = tensor<float>(shape{2, count}); // the other row is zero
+            weights(1, count / 2) = largest;
+            const bool result = reparam::half_rounding::fits(weights);
+            if (!result) {
+                const tensor<float> same = reparam::half_rounding::of(weights);
+                EXPECT_EQ(std::bit_cast<std::uint32_t>(same(1, count / 2)), std::bit_cast<std::uint32_t>(largest));
+            }
+            return result;
+        };
+        for (const float sign : {1.0F, -1.0F}) {
+            for (const float size : {0.0F, 0x1p-14F, 1.0F, 65519.99F}) EXPECT_TRUE(fits(sign * size)) << size;
+            for (const float size : {0x1p-149F, 0x1.fffffep-15F, 65520.0F, 1e30F, INFINITY, NAN})
+                EXPECT_FALSE(fits(sign * size)) << size;
+        }
+    }
+}
+
+TEST_F(quantised_test, keeps_windows_that_16_bits_would_spoil) {
+    for (const float factor : {1e-7F, 1e7F}) {
+        // Of one output of a convolution.
+        file_of_tensors file = toy_file();
+        for (const std::string convolution : {"stem.0.conv_kxk.0.conv.weight", "stem.0.conv_scale.conv.weight"}) {
+            std::vector<float> values = floats_of(file.at(convolution));
+            const std::size_t inputs = values.size() / 16;
+            for (std::size_t i = inputs; i < 2 * inputs; ++i) values[i] *= factor;
+            file.at(convolution).bytes.clear();
+            for (const float v : values) file.at(convolution).bytes += io_test::number(v);
+        }
+        io_test::write_file(directory / "in", file.bytes());
+        const checkpoint source = checkpoint::open(directory / "in"), quantised = converted(source);
+        EXPECT_EQ(quantised.find("stem.0.reparam_conv.weight")->type, dtype::f32);
+        EXPECT_EQ(quantised.find("stem.1.reparam_conv.weight")->type, dtype::f16);
+        expect_same_model(source, quantised, {1, 3, 40, 56});
+    }
 }
 
 // Scales below the smallest normal number have less than 15 bits: their products would give other scales. They count as zero.
@@ -408,8 +471,8 @@ TEST_F(quantised_test, bytes_are_refused_where_no_matrix_is_expected) {
             SCOPED_TRACE(name);
             file_of_tensors file = toy();
             file_tensor &t = file.at(name);
+            t.bytes.resize(t.bytes.size() / (t.type == "F16" ? 2 : 4));
             t.type = "I8";
-            t.bytes.resize(t.bytes.size() / 4);
             const index_type outputs = t.dims[0];
             if (with_scales && name.ends_with("weight"))
                 file.tensors.push_back(

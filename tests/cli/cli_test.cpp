@@ -451,7 +451,13 @@ TEST(cli_verify, compares_a_precision_with_float32) {
         EXPECT_EQ(report["precision"], name);
         EXPECT_EQ(report["inputs"], 1);
         EXPECT_EQ(report["size"], json({64, 64}));
-        EXPECT_EQ(report["differences"]["stem"], 0);
+        // Not below float32; but int8 rounds its weights to float16.
+        if (name == "int8") {
+            EXPECT_GT(report["differences"]["stem"], 0);
+            EXPECT_LT(report["differences"]["stem"], 1e-3);
+        } else {
+            EXPECT_EQ(report["differences"]["stem"], 0);
+        }
         for (const char *result : {"stage3", "embedding", "logits"}) {
             EXPECT_GT(report["differences"][result], 0);
             EXPECT_GT(report["cosines"][result], 0.99);

@@ -11,11 +11,13 @@
 #include "fastvit/impl/kernels/registry.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/postprocess.hpp"
+#include "fastvit/reparam/half_precision.hpp"
 
 #include "kernels/same_bits_unit.hpp"
 #include "support/packed_matrix.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace {
@@ -267,11 +269,27 @@ std::vector<result> run_postprocess(std::span<const float> input) {
             {"top_k", std::move(ranking)}};
 }
 
+/// Eight weights at a time, from far below the smallest float16 to the largest.
+std::vector<float> run_half_rounding(source in) {
+    constexpr index_type count = 8;
+    std::vector<float> all;
+    for (int exponent = -32; exponent < 16; ++exponent)
+        for (int i = 0; i < 20; ++i) {
+            fastvit::tensor<float> weights({1, count});
+            for (float &w : weights.span()) w = std::ldexp(in(), exponent); // exact
+            weights(0, 0) = 1;
+            const fastvit::tensor<float> rounded = fastvit::reparam::half_rounding::of(weights);
+            all.insert(all.end(), rounded.span().begin(), rounded.span().end());
+        }
+    return all;
+}
+
 std::vector<result> run(std::span<const float> input) {
     std::vector<result> results = run_postprocess(input);
     results.push_back({"a strict region, float", run_strictly<float>(source(input))});
     results.push_back({"a strict region, double", run_strictly<double>(source(input))});
     results.push_back({"a matrix in 8 bits", run_quantise(source(input))});
+    results.push_back({"weights in float16", run_half_rounding(source(input))});
     for (const tier &t : tiers()) {
         if (!t.supported) continue;
         const kernel_table &kernels = *t.kernels;

@@ -88,12 +88,15 @@ template <class Visitor> void for_each_read_part(reader &read, const architectur
     });
 }
 
+/// How a quantised checkpoint holds a tensor, unless that would lose too much.
+enum class quantised_as { float32, float16, int8 };
+
 /// A tensor that a network has.
 struct listed_tensor {
     std::string name; ///< canonical
     shape dims;
     const fastvit::tensor<float> *values; ///< null for num_batches_tracked, and where the list is of names only
-    bool matrix = false;                  ///< that int8 computes with
+    quantised_as quantised = quantised_as::float32;
 };
 
 /// Lists the tensors of the parts it describes.
@@ -109,7 +112,11 @@ class lister final : public parts::archive {
     }
     void matrix(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
         tensor(leaf, values, dims);
-        list_.back().matrix = true;
+        list_.back().quantised = quantised_as::int8;
+    }
+    void kernel(std::string_view leaf, fastvit::tensor<float> &values, const shape &dims) override {
+        tensor(leaf, values, dims);
+        list_.back().quantised = quantised_as::float16;
     }
     void counter(std::string_view leaf) override { list_.push_back({full(leaf), shape{}, nullptr}); }
     bool folded(const std::optional<reparam::conv> &conv) const override { return without_weights_ ? folded_ : conv.has_value(); }

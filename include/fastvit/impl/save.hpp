@@ -9,6 +9,7 @@
 #include "fastvit/checkpoint/written_names.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/kernels/gemm/quantise.hpp"
+#include "fastvit/reparam/half_precision.hpp"
 #include "fastvit/save.hpp"
 
 #include <array>
@@ -86,7 +87,9 @@ inline void save_folded_form(const checkpoint &source, const std::filesystem::pa
             if (t.values && !as_stored) out.data = *t.values;
             // Anything but one integer is no count.
             if (!t.values && !(stored && stored->type == io::dtype::i64 && stored->dims.count() == 1)) out.stored = &no_batches;
-            if (int8 && t.matrix)
+            if (int8 && t.quantised == quantised_as::float16 && reparam::half_rounding::fits(*t.values))
+                out.type = io::dtype::f16;
+            if (int8 && t.quantised == quantised_as::int8)
                 if (std::unique_ptr<quantised_matrix> q = quantise(*t.values, t.dims)) {
                     tensors.push_back(
                         {.name = out.name + std::string(scale_suffix), .data = {q->matrix.scales.data(), {t.dims[0]}}});

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -34,6 +35,8 @@ struct named_tensor {
     const stored_tensor *stored = nullptr;
     /// If set, `stored` is a quantised matrix with these scales, and is written as floating-point elements.
     const stored_tensor *scales = nullptr;
+    /// If set, floating-point elements are written as this type instead of the file's.
+    std::optional<dtype> type = std::nullopt;
 };
 
 namespace detail {
@@ -58,7 +61,7 @@ inline std::string json_string(std::string_view text) {
 
 // The type that the tensor's elements have in a file whose floating-point elements are of `type`.
 inline dtype written_type(const named_tensor &t, dtype type) {
-    if (!t.stored || t.scales || is_floating(t.stored->type)) return type;
+    if (!t.stored || t.scales || is_floating(t.stored->type)) return t.type.value_or(type);
     if (t.stored->type == dtype::other)
         throw error(error_kind::unsupported,
                     {.problem = "safetensors does not have this element type, or this library does not know it",
@@ -160,13 +163,14 @@ inline void write_stored(platform::output_file &file, const stored_tensor &t) {
         file.write(gather(t));
 }
 
-inline void write_tensor(platform::output_file &file, const named_tensor &t, dtype type) {
+inline void write_tensor(platform::output_file &file, const named_tensor &t, dtype file_type) {
+    const dtype type = written_type(t, file_type);
     if (!t.stored)
         write_as(file, t.name, t.data.span(), type);
     else if (t.scales) {
         const tensor<float> values = read_quantised(*t.stored, *t.scales);
         write_as(file, t.name, values.span(), type);
-    } else if (t.stored->type == written_type(t, type))
+    } else if (t.stored->type == type)
         write_stored(file, *t.stored);
     else {
         if (t.stored->type == dtype::f64) check_range(*t.stored, type);
@@ -175,20 +179,26 @@ inline void write_tensor(platform::output_file &file, const named_tensor &t, dty
     }
 }
 
-} // namespace detail
-
-/// Writes the tensors and the metadata as a safetensors file, complete or not at all. Those with the widest elements come first,
-/// otherwise the order stays. Floating-point elements are stored as `type`: f32, or f16 or bf16 rounded to nearest even. Throws
-/// `io`; `bad_value` for a finite element that would become infinite; `unsupported` for elements that safetensors
-/// does not have; `invalid_argument` for another `type`, a name that is there twice or is "__metadata__", text that is not UTF-8
-/// and strides that reach outside a stored tensor's bytes.
-inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,
-                             const string_map &metadata = {}, dtype type = dtype::f32) {
+inline void check_writable(dtype type, const std::filesystem::path &path) {
     if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
         throw error(error_kind::invalid_argument, {.problem = "cannot write the element type",
                                                    .expected = "F32, F16 or BF16",
                                                    .found = std::string(to_string(type)),
                                                    .file = path.string()});
+}
+
+} // namespace detail
+
+/// Writes the tensors and the metadata as a safetensors file, complete or not at all. Those with the widest elements come first,
+/// otherwise the order stays. Floating-point elements are stored as `type`, or the tensor's own: f32, or f16 or bf16 rounded to
+/// nearest even. Throws `io`; `bad_value` for a finite element that would become infinite; `unsupported` for elements that
+/// safetensors does not have; `invalid_argument` for another `type`, a name that is there twice or is "__metadata__", text that
+/// is not UTF-8 and strides that reach outside a stored tensor's bytes.
+inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,
+                             const string_map &metadata = {}, dtype type = dtype::f32) {
+    detail::check_writable(type, path);
+    for (const named_tensor &t : tensors)
+        if (t.type) detail::check_writable(*t.type, path);
     // The widest first, as the official library has it: every tensor can then be used where it is mapped.
     std::vector<const named_tensor *> order;
     for (const named_tensor &t : tensors) order.push_back(&t);

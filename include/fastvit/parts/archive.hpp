@@ -25,6 +25,9 @@ class archive {
     virtual void tensor(std::string_view name, fastvit::tensor<float> &values, const shape &dims) = 0;
     /// The same, of a matrix that int8 computes with and that a checkpoint may hold quantised.
     virtual void matrix(std::string_view name, fastvit::tensor<float> &values, const shape &dims) { tensor(name, values, dims); }
+    /// The same, of a convolution that int8 computes in float32, but with weights that it rounds to 16 bits
+    /// (reparam::half_rounding), in which a quantised checkpoint holds them.
+    virtual void kernel(std::string_view name, fastvit::tensor<float> &values, const shape &dims) { tensor(name, values, dims); }
     /// The same, of values that cannot be negative.
     virtual void variance(std::string_view name, fastvit::tensor<float> &values, const shape &dims) {
         tensor(name, values, dims);
@@ -77,7 +80,7 @@ inline void describe(archive &ar, reparam::layer_norm &w, index_type channels) {
 }
 
 inline void describe(archive &ar, reparam::conv &w, const reparam::conv_shape &dims) {
-    ar.tensor("weight", w.kernel, dims.kernel_dims());
+    ar.kernel("weight", w.kernel, dims.kernel_dims());
     ar.tensor("bias", w.bias, {dims.out});
     if (dims.depthwise) ar.depthwise(dims);
 }
@@ -89,7 +92,7 @@ inline void describe_matrix(archive &ar, reparam::conv &w, const reparam::conv_s
 }
 
 inline void describe(archive &ar, reparam::conv_bn &w, const reparam::conv_shape &dims) {
-    ar.tensor("conv.weight", w.kernel, dims.kernel_dims());
+    ar.kernel("conv.weight", w.kernel, dims.kernel_dims());
     describe(ar.in("bn"), w.bn, dims.out);
     if (dims.depthwise) ar.depthwise(dims);
 }

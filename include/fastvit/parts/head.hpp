@@ -21,7 +21,7 @@ class head_conv {
     };
     using weights = mobile_one::weights;
 
-    static constexpr std::size_t fold_bytes = 0; ///< only windows fold: the matrices are of the squeeze and excite
+    static constexpr std::size_t fold_bytes = sizeof(float); ///< only windows fold; int8 rounds a copy of a matrix
     static void describe(archive &ar, weights &w, const config &c) { parts::describe(ar, w, dims(c), true, reduced(c)); }
     static void reparameterize(weights &w) { parts::reparameterize(w); }
     static void fold(weights &w) { reparameterize(w); }

@@ -33,6 +33,8 @@ class pooling {
     pooling(const kernels::weight_target &target, const reparam::vector &strength) {
         const auto channels = static_cast<index_type>(strength.size());
         const reparam::conv_shape dims = reparam::depthwise_shape(channels, kernel);
+        kernels::weight_target exact = target; // no checkpoint holds these windows
+        exact.type = precision::float32;
         for (const index_type pixels : pixel_counts) {
             reparam::folded_conv mean(dims);
             for (index_type o = 0; o < channels; ++o) {
@@ -41,7 +43,7 @@ class pooling {
                 mean.row(o)[dims.taps() / 2] += 1 - s;
             }
             const reparam::conv rounded = mean.rounded();
-            by_pixels_[static_cast<std::size_t>(pixels)] = convolution(target, dims, rounded.kernel, rounded.bias);
+            by_pixels_[static_cast<std::size_t>(pixels)] = convolution(exact, dims, rounded.kernel, rounded.bias);
         }
     }
 

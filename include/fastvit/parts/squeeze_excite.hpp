@@ -5,6 +5,7 @@
 #include "fastvit/parts/archive.hpp"
 #include "fastvit/parts/channel_affine.hpp"
 #include "fastvit/parts/pooled.hpp"
+#include "fastvit/reparam/half_precision.hpp"
 
 FASTVIT_STRICT_MATH_BEGIN
 
@@ -23,8 +24,7 @@ class squeeze_excite {
     }
 
     squeeze_excite(const kernels::weight_target &target, const weights &w)
-        : reduce_(pack_pointwise(target.in_float32(), w.reduce)), expand_(pack_pointwise(target.in_float32(), w.expand)),
-          no_shift_(expand_.columns) {}
+        : reduce_(pack(target, w.reduce)), expand_(pack(target, w.expand)), no_shift_(expand_.columns) {}
 
     void run(const context &c, const map &m, activation act) const {
         const scope s(c);
@@ -39,6 +39,11 @@ class squeeze_excite {
     }
 
   private:
+    static kernels::packed_matrix pack(const kernels::weight_target &target, const reparam::conv &w) {
+        if (target.type != precision::int8) return pack_pointwise(target.in_float32(), w);
+        return pack_pointwise(target.in_float32(), {reparam::half_rounding::of(w.kernel), w.bias});
+    }
+
     kernels::packed_matrix reduce_, expand_;
     kernels::float_buffer no_shift_;
 };
