@@ -72,8 +72,8 @@ void read_float_into(const stored_tensor &source, std::span<float> to);
 /// Whether the elements lie in the file as read_float() returns them.
 [[nodiscard]] bool is_float_in_place(const stored_tensor &source) noexcept;
 
-/// The same as read_float(), without a copy where is_float_in_place(): then the elements are the file's, which must outlive the
-/// result.
+/// The same as read_float() without a copy, for a tensor that is_float_in_place(): the elements are the file's, which must
+/// outlive the result.
 [[nodiscard]] tensor<float> view_float(const stored_tensor &source);
 
 /// Writes a quantised matrix, or any tensor of bytes (I8) with a scale for each index of its first dimension, to `to` as float32:

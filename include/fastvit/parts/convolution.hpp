@@ -42,10 +42,9 @@ inline double multiply_adds(const reparam::conv_shape &dims, const extent &out) 
 }
 
 /// Any convolution of the network, in whichever kernel computes it, in float32 whatever the model's precision, though int8
-/// rounds its weights to the 16 bits in which a quantised checkpoint holds them. Those that could
-/// do with less, the stem's and the patch embedding's 1 x 1, have no skip connection beside them. They are 4% of T8's
-/// multiply-adds, and the cosine between the embeddings in int8 and float32, for official inputs, is 0.9992 or more with them in
-/// float32, 0.9974 without.
+/// rounds its weights to the 16 bits in which a quantised checkpoint holds them. Those that could do with less, the stem's and
+/// the patch embedding's 1 x 1, have no skip connection beside them. They are 4% of T8's multiply-adds, and the cosine between
+/// the embeddings in int8 and float32, for official inputs, is 0.9992 or more with them in float32, 0.9974 without.
 class convolution {
   public:
     convolution() = default;

@@ -4,8 +4,8 @@
 
 #include "fastvit/parts/archive.hpp"
 #include "fastvit/parts/channel_affine.hpp"
+#include "fastvit/parts/convolution.hpp"
 #include "fastvit/parts/pooled.hpp"
-#include "fastvit/reparam/half_precision.hpp"
 
 FASTVIT_STRICT_MATH_BEGIN
 
@@ -24,27 +24,26 @@ class squeeze_excite {
     }
 
     squeeze_excite(const kernels::weight_target &target, const weights &w)
-        : reduce_(pack(target, w.reduce)), expand_(pack(target, w.expand)), no_shift_(expand_.columns) {}
+        : reduce_(pointwise(target, w.reduce)), expand_(pointwise(target, w.expand)), no_shift_(expand_.matrix().columns) {}
 
     void run(const context &c, const map &m, activation act) const {
         const scope s(c);
-        const index_type images = m.size.images, wide = m.channels(), narrow = reduce_.columns;
+        const index_type images = m.size.images, wide = m.channels(), narrow = reduce_.matrix().columns;
         float *const mean = c.memory.take(images * wide);
         float *const reduced = c.memory.take(images * narrow);
         float *const gate = c.memory.take(images * wide);
         run_mean(c, m, mean, wide);
-        run_linear(c, reduce_, mean, wide, reduced, narrow, images, activation::relu);
-        run_linear(c, expand_, reduced, narrow, gate, wide, images, activation::sigmoid);
+        run_linear(c, reduce_.matrix(), mean, wide, reduced, narrow, images, activation::relu);
+        run_linear(c, expand_.matrix(), reduced, narrow, gate, wide, images, activation::sigmoid);
         channel_affine::run_affine(c, m, m, gate, wide, no_shift_.data(), false, act);
     }
 
   private:
-    static kernels::packed_matrix pack(const kernels::weight_target &target, const reparam::conv &w) {
-        if (target.type != precision::int8) return pack_pointwise(target.in_float32(), w);
-        return pack_pointwise(target.in_float32(), {reparam::half_rounding::of(w.kernel), w.bias});
+    static convolution pointwise(const kernels::weight_target &target, const reparam::conv &w) {
+        return {target, {.in = w.kernel.dim(1), .out = w.kernel.dim(0)}, w.kernel, w.bias};
     }
 
-    kernels::packed_matrix reduce_, expand_;
+    convolution reduce_, expand_;
     kernels::float_buffer no_shift_;
 };
 

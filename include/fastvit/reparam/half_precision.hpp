@@ -15,8 +15,8 @@ FASTVIT_STRICT_MATH_BEGIN
 namespace fastvit { inline namespace FASTVIT_ABI { namespace reparam {
 
 /// Rounds weights to float16 and back, as io::float_to_half() and io::half_to_float() do; additions must round to nearest, as
-/// they do unless a program says otherwise. Vectors of the baseline, written out
-/// because GCC 12 at -O2 leaves loops over floats scalar.
+/// they do unless a program says otherwise. Vectors of the baseline, written out because GCC 12 at -O2 leaves loops over floats
+/// scalar.
 class half_rounding {
   public:
     /// Whether int8 rounds these weights, [outputs, ...]. It does where each output's largest is a normal number in float16, or

@@ -2,6 +2,7 @@
 // The bodies of io/stored_tensor.hpp.
 #pragma once
 
+#include "fastvit/base/assert.hpp"
 #include "fastvit/base/bytes.hpp"
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/float16.hpp"
@@ -72,43 +73,32 @@ using four_words = std::uint32_t __attribute__((vector_size(16)));
 using four_ints = std::int32_t __attribute__((vector_size(16)));
 using four_floats = float __attribute__((vector_size(16)));
 
-struct convert_bfloat16 {
-    float operator()(std::uint16_t x) const noexcept { return bfloat16_to_float(x); }
+template <dtype Type> struct convert_16_bits {
+    static_assert(Type == dtype::f16 || Type == dtype::bf16);
+    float operator()(std::uint16_t x) const noexcept { return Type == dtype::f16 ? half_to_float(x) : bfloat16_to_float(x); }
 
     static index_type vectors(const std::byte *from, index_type count, float *to) noexcept {
+        constexpr eight_halves zeros = {};
         index_type i = 0;
         for (; i + 8 <= count; i += 8) {
             eight_halves x;
             std::memcpy(&x, from + 2 * i, sizeof x);
-            constexpr eight_halves zeros = {};
-            const eight_halves floats[2] = {__builtin_shufflevector(zeros, x, 0, 8, 1, 9, 2, 10, 3, 11),
-                                            __builtin_shufflevector(zeros, x, 4, 12, 5, 13, 6, 14, 7, 15)};
-            std::memcpy(to + i, floats, sizeof floats);
-        }
-        return i;
-    }
-};
-
-struct convert_half {
-    float operator()(std::uint16_t x) const noexcept { return half_to_float(x); }
-
-    static index_type vectors(const std::byte *from, index_type count, float *to) noexcept {
-        index_type i = 0;
-        for (; i + 8 <= count; i += 8) {
-            eight_halves x;
-            std::memcpy(&x, from + 2 * i, sizeof x);
-            constexpr eight_halves zeros = {};
-            const four_words floats[2] = {
-                four(std::bit_cast<four_words>(__builtin_shufflevector(x, zeros, 0, 8, 1, 9, 2, 10, 3, 11))),
-                four(std::bit_cast<four_words>(__builtin_shufflevector(x, zeros, 4, 12, 5, 13, 6, 14, 7, 15)))};
-            std::memcpy(to + i, floats, sizeof floats);
+            // In 32 bits, above or below zeros.
+            const eight_halves &low = Type == dtype::f16 ? x : zeros, &high = Type == dtype::f16 ? zeros : x;
+            four_words words[2] = {std::bit_cast<four_words>(__builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11)),
+                                   std::bit_cast<four_words>(__builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15))};
+            if constexpr (Type == dtype::f16) {
+                words[0] = halves_to_floats(words[0]);
+                words[1] = halves_to_floats(words[1]);
+            }
+            std::memcpy(to + i, words, sizeof words);
         }
         return i;
     }
 
   private:
     // half_to_float().
-    static four_words four(const four_words &halves) noexcept {
+    static four_words halves_to_floats(const four_words &halves) noexcept {
         const four_words sign = (halves & 0x8000) << 16, magnitude = halves & 0x7fff;
         const auto number = std::bit_cast<four_ints>(magnitude);
         const auto subnormal = std::bit_cast<four_words>(__builtin_convertvector(number, four_floats) * 0x1p-24F);
@@ -220,9 +210,9 @@ FASTVIT_FUNCTION void read_float_into(const stored_tensor &source, std::span<flo
     else if (source.type == dtype::f32)
         detail::convert_elements<float>(source, to.data(), [](float x) { return x; });
     else if (source.type == dtype::f16)
-        detail::convert_elements<std::uint16_t>(source, to.data(), detail::convert_half());
+        detail::convert_elements<std::uint16_t>(source, to.data(), detail::convert_16_bits<dtype::f16>());
     else
-        detail::convert_elements<std::uint16_t>(source, to.data(), detail::convert_bfloat16());
+        detail::convert_elements<std::uint16_t>(source, to.data(), detail::convert_16_bits<dtype::bf16>());
 }
 
 namespace detail {
@@ -252,7 +242,7 @@ FASTVIT_FUNCTION bool is_float_in_place(const stored_tensor &source) noexcept {
 }
 
 FASTVIT_FUNCTION tensor<float> view_float(const stored_tensor &source) {
-    if (!is_float_in_place(source)) return read_float(source);
+    FASTVIT_ASSERT(is_float_in_place(source));
     return tensor<float>::borrow({reinterpret_cast<const float *>(source.bytes.data()), source.dims});
 }
 
