@@ -263,7 +263,8 @@ class registrar {
         }
     }
 
-    // A dense layer of a block, in every type; `before` is the activation that int8 and bfloat16 compute in front of it.
+    // A dense layer that is not always float32, in every type; `before` is the activation that int8 and bfloat16 compute in front
+    // of it.
     void dense(const std::string &layer, const gemm_shape &s, activation before = activation::none) {
         if (!gemms_.contains(s))
             for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {
@@ -305,7 +306,7 @@ class registrar {
             if (stage.mixer == fastvit::token_mixer::rep_mixer) {
                 depthwise(in + "mixer", {side, side, c, 3});
             } else {
-                gemm(in + "qkv", {pixels, c, 3 * c});
+                dense(in + "qkv", {pixels, c, 3 * c});
                 dense(in + "proj", {pixels, c, c});
             }
             depthwise(in + "mlp", {side, side, c, 7});
@@ -314,7 +315,7 @@ class registrar {
             before = c;
         }
         depthwise(prefix + "final_conv", {side, side, before, 3, 1, net.head_channels / before});
-        gemm(prefix + "head", {1, net.head_channels, net.classes});
+        dense(prefix + "head", {1, net.head_channels, net.classes});
     }
 
     void others() {

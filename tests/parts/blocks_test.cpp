@@ -303,6 +303,17 @@ TEST(tiling, covers_every_pixel_once) {
 }
 
 // Two workers that take tile after tile get nearly the same number of pixels, and so end at nearly the same time.
+TEST(tiling, keeps_maps_within_what_the_tier_says) {
+    constexpr index_type most = fastvit::kernels::gemm_max_pixels;
+    for (const isa_tier &tier : fastvit::isa_tiers())
+        for (const index_type floats : {1, 500, 960, 3000, 1 << 20}) {
+            const index_type pixels = runtime::tile_pixels_for(*tier.kernels, floats), bytes = 4 * floats;
+            EXPECT_TRUE(pixels >= 48 && pixels <= most) << tier.name;
+            EXPECT_TRUE(pixels == 48 || pixels * bytes <= tier.kernels->tile_bytes) << tier.name << ", " << floats;
+            EXPECT_TRUE(pixels == most || (pixels + 1) * bytes > tier.kernels->tile_bytes) << tier.name << ", " << floats;
+        }
+}
+
 TEST(tiling, shares_evenly) {
     for (const index_type side : {8, 16, 32, 64})
         for (const index_type target : {38, 48, 64, 96})

@@ -148,6 +148,7 @@ template <class Vec, index_type Rows> struct bfloat16_product {
 namespace avx512_shape {
 using vec = portable::array<16>;
 inline constexpr std::string_view tier_name = "avx512_shape";
+inline constexpr index_type tile_bytes = 768 * 1024;
 inline constexpr index_type gemm_rows = 8;
 constexpr index_type gemm_panel(index_type columns) { return columns % 48 == 0 ? 48 : 32; }
 inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;
@@ -159,6 +160,7 @@ using bfloat16_product = portable::bfloat16_product<vec, gemm_rows>;
 namespace neon_shape {
 using vec = portable::array<4>;
 inline constexpr std::string_view tier_name = "neon_shape";
+inline constexpr index_type tile_bytes = 192 * 1024;
 inline constexpr index_type gemm_rows = 6;
 constexpr index_type gemm_panel(index_type) { return 16; }
 inline constexpr int depthwise_rows = 2, depthwise_columns = 8, depthwise_taps = 7;

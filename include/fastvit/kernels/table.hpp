@@ -17,6 +17,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 struct kernel_table {
     std::string_view name;
     index_type lanes;                                 ///< floats per register: the channel block of pack_depthwise
+    index_type tile_bytes;                            ///< of a tile's maps, to stay in the caches: runtime/tiling.hpp
     matrix_format (*gemm_format)(index_type columns); ///< how to pack a matrix of that many (padded) columns
     void (*gemm)(const gemm_args &);
     void (*depthwise)(const depthwise_args &);

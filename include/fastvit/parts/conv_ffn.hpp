@@ -110,7 +110,7 @@ class conv_ffn {
     void run_tiles(const context &c, const map &x, const map &out) const {
         // Floats between the pixels of a tile before and after fc1.
         const index_type narrow = spread_channels(x.channels()), wide = spread_channels(fc1_.columns);
-        const tiling tiles = tiling::windows(x.size, tile_pixels_for(narrow + wide), c.workers);
+        const tiling tiles = tiling::windows(x.size, tile_pixels_for(c.kernels, narrow + wide), c.workers);
         const index_type pixels_of_tile = tiles.most_pixels();
         const operand_layout first(c, fc1_, pixels_of_tile), second(c, fc2_, pixels_of_tile);
         const index_type narrow_floats = pixels_of_tile * narrow, hidden_floats = pixels_of_tile * wide,

@@ -36,7 +36,7 @@ class conv_mixer {
     void run(const context &c, const map &x, const map &out) const {
         const scope s(c);
         const index_type width = x.size.width, row = width * x.pixel_stride;
-        const tiling bands = tiling::bands(x.size, tile_pixels_for(3 * x.pixel_stride) / width, c.workers);
+        const tiling bands = tiling::bands(x.size, tile_pixels_for(c.kernels, 3 * x.pixel_stride) / width, c.workers);
         const index_type floats = bands.rows() * row;
         float *const scratch = c.take_scratch(floats);
         c.parallel(bands.count(), [&](index_type i, int worker) {

@@ -70,7 +70,7 @@ class convolution {
     void run(const context &c, const map &in, const map &out, activation act = activation::none) const {
         if (dims_.depthwise) return run_depthwise(c, in, out);
         if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, {.after = act});
-        const tiling tiles(out.size, tile_pixels_for(out.pixel_stride + in.pixel_stride), c.workers);
+        const tiling tiles(out.size, tile_pixels_for(c.kernels, out.pixel_stride + in.pixel_stride), c.workers);
         c.parallel(tiles.count(), [&](index_type i, int) {
             float *to[kernels::gemm_max_pixels];
             tile_pixels(out, tiles[i], to);
@@ -121,7 +121,7 @@ class convolution {
     void run_depthwise(const context &c, const map &in, const map &out) const {
         // The input rows that a band reads are about as many as stay in the second-level cache.
         const index_type rows =
-            std::max<index_type>(2, tile_pixels_for(in.pixel_stride) / std::max<index_type>(1, out.size.width));
+            std::max<index_type>(2, tile_pixels_for(c.kernels, in.pixel_stride) / std::max<index_type>(1, out.size.width));
         const tiling bands = tiling::bands(out.size, rows, c.workers);
         c.parallel(bands.count(), [&](index_type i, int) {
             const tile t = bands[i];

@@ -79,7 +79,7 @@ class patch_embed {
         const scope s(c);
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();
         const index_type pixel = spread_channels(out.channels());
-        const tiling tiles = tiling::windows(out.size, tile_pixels_for(4 * in.pixel_stride + 2 * pixel), c.workers);
+        const tiling tiles = tiling::windows(out.size, tile_pixels_for(c.kernels, 4 * in.pixel_stride + 2 * pixel), c.workers);
         const index_type floats = tiles.most_pixels() * pixel;
         float *const scratch = c.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {

@@ -209,7 +209,7 @@ inline void run_pointwise(const context &c, const kernels::packed_matrix &w, con
                           const pointwise_options &options = {}) {
     if (shares_columns(c, w, out.size.pixels())) return run_columns(c, w, in, out, options);
     const scope s(c);
-    const tiling tiles(out.size, tile_pixels_for(in.pixel_stride + out.pixel_stride), c.workers);
+    const tiling tiles(out.size, tile_pixels_for(c.kernels, in.pixel_stride + out.pixel_stride), c.workers);
     const operand_layout layout(c, w, tiles.most_pixels());
     float *const scratch = c.take_scratch(layout.floats);
     c.parallel(tiles.count(), [&](index_type i, int worker) {

@@ -2,7 +2,7 @@
 // How maps are cut into tasks. Results do not depend on it.
 #pragma once
 
-#include "fastvit/kernels/gemm/contract.hpp"
+#include "fastvit/kernels/table.hpp"
 #include "fastvit/runtime/map.hpp"
 
 #include <algorithm>
@@ -65,10 +65,10 @@ struct tiling {
     }
 };
 
-/// Pixels of a tile whose maps, `floats` for each pixel, take about 192 KB: they and the weights that stream past them fit the
-/// second-level cache (512 KB on Zen 3, 1 MB and more on newer machines).
-constexpr index_type tile_pixels_for(index_type floats) noexcept {
-    return std::clamp<index_type>(192 * 1024 / 4 / std::max<index_type>(floats, 1), 48, kernels::gemm_max_pixels);
+/// Pixels of a tile whose maps, `floats` for each pixel, take about what the tier says: they and the weights that stream past
+/// them fit the second-level cache.
+constexpr index_type tile_pixels_for(const kernels::kernel_table &tier, index_type floats) noexcept {
+    return std::clamp<index_type>(tier.tile_bytes / 4 / std::max<index_type>(floats, 1), 48, kernels::gemm_max_pixels);
 }
 
 /// Addresses of a tile's pixels in row order.

@@ -18,27 +18,38 @@ FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float in
     if constexpr (Product::type == precision::int8) {
         FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] = values[i] * vec::broadcast(inverse);
     }
-    FASTVIT_UNROLL for (int i = 0; i < Cells; ++i)
-        Product::store(out + i * channel_padding * Product::element_bytes, values + i * cell_registers, zero);
+    const auto store = [&values](std::byte *to, std::int32_t zero_of) FASTVIT_INLINE_LAMBDA {
+        constexpr index_type cell_bytes = channel_padding * Product::element_bytes;
+        int i = 0;
+        if constexpr (requires { &Product::store_four; }) {
+            FASTVIT_UNROLL for (; i + 4 <= Cells; i += 4)
+                Product::store_four(to + i * cell_bytes, values + i * cell_registers, zero_of);
+        }
+        FASTVIT_UNROLL for (; i < Cells; ++i) Product::store(to + i * cell_bytes, values + i * cell_registers, zero_of);
+    };
+    store(out, zero);
     if constexpr (TwoParts) {
         FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] =
             (values[i] - round_to_even(values[i])) * vec::broadcast(126.0F);
-        FASTVIT_UNROLL for (int i = 0; i < Cells; ++i)
-            Product::store(rest + i * channel_padding, values + i * cell_registers, rest_zero);
+        store(rest, rest_zero);
     }
+}
+
+/// From channel c on, Cells at a time and then halves of that.
+template <class Product, activation Act, bool TwoParts, int Cells>
+FASTVIT_ALWAYS_INLINE void encode_from(index_type c, const float *x, index_type channels, std::byte *out, float inverse,
+                                       std::int32_t zero, std::byte *rest) {
+    for (; c + Cells * channel_padding <= channels; c += Cells * channel_padding)
+        encode_cells<Product, Act, Cells, TwoParts>(x + c, out + c * Product::element_bytes, inverse, zero,
+                                                    TwoParts ? rest + c : nullptr);
+    if constexpr (Cells > 1) encode_from<Product, Act, TwoParts, Cells / 2>(c, x, channels, out, inverse, zero, rest);
 }
 
 template <class Product, activation Act, bool TwoParts = false>
 void encode_pixel(const float *x, index_type channels, std::byte *out, float inverse = 1, std::int32_t zero = 0,
                   std::byte *rest = nullptr) {
-    constexpr int cells = vec::lanes < 8 ? 2 : 4; // 4 or 8 registers, which hide each other's chains of multiply-adds
-    index_type c = 0;
-    for (; c + cells * channel_padding <= channels; c += cells * channel_padding)
-        encode_cells<Product, Act, cells, TwoParts>(x + c, out + c * Product::element_bytes, inverse, zero,
-                                                    TwoParts ? rest + c : nullptr);
-    for (; c < channels; c += channel_padding)
-        encode_cells<Product, Act, 1, TwoParts>(x + c, out + c * Product::element_bytes, inverse, zero,
-                                                TwoParts ? rest + c : nullptr);
+    // 8 registers, which hide each other's chains of multiply-adds.
+    encode_from<Product, Act, TwoParts, 8 / cell_registers>(0, x, channels, out, inverse, zero, rest);
 }
 
 /// Of vec::lanes pixels.
@@ -47,29 +58,62 @@ struct encoding {
     float scale[vec::lanes], zero[vec::lanes];
 };
 
+/// The smallest and the largest of values and 0, and NaN if one is not finite: each lane of its own.
+struct extremes {
+    vec low, high, bad;
+};
+
+/// Two pixels' extremes side by side: lane 2 j is that of a's lanes j and j + lanes / 2, lane 2 j + 1 that of b's.
+FASTVIT_ALWAYS_INLINE extremes halved(const extremes &a, const extremes &b) {
+    vec first, second;
+    extremes both;
+    interleave(a.low, b.low, first, second);
+    both.low = min(first, second);
+    interleave(a.high, b.high, first, second);
+    both.high = max(first, second);
+    interleave(a.bad, b.bad, first, second);
+    both.bad = first + second;
+    return both;
+}
+
+/// The extremes of Pixels pixels, number i and those `step` = vec::lanes / Pixels apart from it, the last of `count` in place of
+/// those that do not exist. Lane l is one of pixel i + l % Pixels * step's. Depth first, so that few registers are in use at
+/// once.
+template <index_type Pixels>
+FASTVIT_ALWAYS_INLINE extremes find_extremes(const float *const *x, index_type i, index_type count, index_type channels) {
+    constexpr index_type step = vec::lanes / Pixels;
+    if constexpr (Pixels > 4) {
+        const extremes a = find_extremes<Pixels / 2>(x, i, count, channels);
+        return halved(a, find_extremes<Pixels / 2>(x, i + step, count, channels));
+    } else {
+        // Clang must not know that it is zero: under -ffast-math it takes the product with one for zero, whatever the factor.
+        const vec zero = vec::broadcast(0.0F) * vec::broadcast(0.0F);
+        const float *pixel[Pixels];
+        vec low[Pixels], high[Pixels], bad[Pixels]; // at once, so that their chains of multiply-adds do not wait
+        FASTVIT_UNROLL for (index_type j = 0; j < Pixels; ++j) {
+            pixel[j] = x[std::min(i + j * step, count - 1)];
+            low[j] = high[j] = bad[j] = zero;
+        }
+        for (index_type c = 0; c < channels; c += vec::lanes) {
+            FASTVIT_UNROLL for (index_type j = 0; j < Pixels; ++j) {
+                const vec value = vec::load(pixel[j] + c);
+                low[j] = min(low[j], value);
+                high[j] = max(high[j], value);
+                bad[j] = fma(value, zero, bad[j]); // NaN from the first value that is not finite
+            }
+        }
+        extremes e[Pixels];
+        FASTVIT_UNROLL for (index_type j = 0; j < Pixels; ++j) e[j] = {low[j], high[j], bad[j]};
+        FASTVIT_UNROLL for (index_type half = Pixels / 2; half > 0; half /= 2)
+            FASTVIT_UNROLL for (index_type j = 0; j < half; ++j) e[j] = halved(e[j], e[j + half]);
+        return e[0];
+    }
+}
+
 /// The ranges of `count` <= vec::lanes pixels.
 inline void find_ranges(const encode_args &e, index_type first, index_type count, encoding &ranges) {
-    vec low[vec::lanes], high[vec::lanes], bad[vec::lanes];
-    // Clang must not know that it is zero: under -ffast-math it takes the product with one for zero, whatever the factor.
-    const vec zero = vec::broadcast(0.0F) * vec::broadcast(0.0F);
-    for (index_type i = 0; i < vec::lanes; ++i) {
-        const float *const x = e.x[first + std::min(i, count - 1)];
-        low[i] = high[i] = bad[i] = vec::broadcast(0.0F);
-        for (index_type c = 0; c < e.channels; c += vec::lanes) {
-            const vec value = vec::load(x + c);
-            low[i] = min(low[i], value);
-            high[i] = max(high[i], value);
-            bad[i] = fma(value, zero, bad[i]); // NaN from the first value that is not finite
-        }
-    }
-    // Lane i is pixel i now.
-    transpose(low), transpose(high), transpose(bad);
-    vec ends[2] = {low[0], high[0]};
-    for (index_type i = 1; i < vec::lanes; ++i) {
-        ends[0] = min(ends[0], low[i]);
-        ends[1] = max(ends[1], high[i]);
-        bad[0] = bad[0] + bad[i];
-    }
+    const extremes found = find_extremes<vec::lanes>(e.x + first, 0, count, e.channels); // lane i is pixel i
+    vec ends[2] = {found.low, found.high};
     if (e.act == activation::gelu) {
         // GELU falls to its minimum at -0.7518 and rises from there.
         ends[0] = max(vec::broadcast(-0.7518F), ends[0]);
@@ -78,7 +122,7 @@ inline void find_ranges(const encode_args &e, index_type first, index_type count
     // A pixel of zeros needs some range; below 1e-30 all else is zero too.
     const vec range = max(vec::broadcast(1e-30F), ends[1] - ends[0]), inverse = vec::broadcast(126.0F) / range;
     inverse.store(ranges.inverse);
-    fma(range, vec::broadcast(1.0F / 126), bad[0]).store(ranges.scale);
+    fma(range, vec::broadcast(1.0F / 126), found.bad).store(ranges.scale);
     (vec::broadcast(0.0F) - round_to_even(ends[0] * inverse)).store(ranges.zero);
 }
 
@@ -164,6 +208,7 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
                                         const std::byte *ahead) {
     constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
     constexpr index_type operand_bytes = Product::group * Product::element_bytes;
+    constexpr index_type prefetched = 4 * prefetched_floats<Vectors>;
     const packed_matrix_view &m = g.matrix;
     const index_type last = g.pixels - 1 - pixel;
     const std::byte *a[Rows];
@@ -200,8 +245,8 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
             }
         };
         index_type left = (m.rows + Product::group - 1) / Product::group;
-        for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += 64) {
-            __builtin_prefetch(ahead, 0, 2);
+        for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += prefetched) {
+            FASTVIT_UNROLL for (index_type i = 0; i < prefetched; i += 64) __builtin_prefetch(ahead + i, 0, 2);
             step_twice(0), step_twice(2);
             offset += 4 * operand_bytes;
         }
@@ -244,7 +289,7 @@ void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::
             encoded_tile<Product, fewer, Vectors>(g, pixel, column, panel, ahead);
             pixel += fewer;
         }
-        ahead += g.matrix.rows / (4 * Product::group) * 64;
+        ahead += g.matrix.rows / (4 * Product::group) * 4 * prefetched_floats<Vectors>;
         if (ahead >= panel + 2 * panel_bytes) ahead = panel;
     }
     if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Matrix product over pixels: pointwise and dense convolutions, linear layers. Contract: gemm_args.
 
+/// What four steps of K prefetch: a cache line, or two where a panel is wide. With 64 pixels, as a last stage has, 8 tiles of 8
+/// would fetch the next panel only at the end of this one if it has 32 columns, and not all of it if it has 48.
+template <int Vectors> inline constexpr index_type prefetched_floats = Vectors *vec::lanes > 16 ? 32 : 16;
+
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
 /// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
-/// twentieth of its time on the mispredicted way out. Each iteration prefetches one more cache line of what lies ahead.
+/// twentieth of its time on the mispredicted way out. Each iteration prefetches some more of what lies ahead.
 template <int Rows, int Vectors>
 FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
                                      const float *ahead) {
@@ -24,8 +28,9 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index
                 FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) accumulate(acc[i][j], x, w[j]);
             }
         };
-        for (; k + 4 <= g.segment; k += 4, panel += 4 * width, ahead += channel_padding) {
-            __builtin_prefetch(ahead, 0, 2);
+        for (; k + 4 <= g.segment; k += 4, panel += 4 * width, ahead += prefetched_floats<Vectors>) {
+            FASTVIT_UNROLL for (index_type i = 0; i < prefetched_floats<Vectors>; i += channel_padding)
+                __builtin_prefetch(ahead + i, 0, 2);
             step(0), step(1), step(2), step(3);
         }
         for (; k < g.segment; ++k, panel += width) step(0);
@@ -80,7 +85,7 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column,
         const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;
         gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
         pixel += rows;
-        ahead += g.segment / 4 * channel_padding;
+        ahead += g.segment / 4 * prefetched_floats<Vectors>;
         if (ahead >= panel + 2 * panel_floats) ahead = panel;
     }
     if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);

@@ -19,6 +19,9 @@ FASTVIT_TARGET_BEGIN("avx2,fma")
 
 inline constexpr std::string_view tier_name = "avx2";
 
+// Zen 3 has 512 KB of second-level cache.
+inline constexpr index_type tile_bytes = 192 * 1024;
+
 // 6 x 2 accumulators, 2 weights and 1 activation are 15 of the 16 registers; 12 chains cover the multiply-add's latency of 4
 // cycles at two a cycle with room for the loads' jitter.
 inline constexpr index_type gemm_rows = 6;

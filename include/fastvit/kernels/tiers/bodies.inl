@@ -15,6 +15,7 @@
 inline constexpr kernel_table table{
     .name = tier_name,
     .lanes = vec::lanes,
+    .tile_bytes = tile_bytes,
     .gemm_format = gemm_format,
     .gemm = gemm,
     .depthwise = depthwise,

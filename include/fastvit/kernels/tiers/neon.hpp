@@ -21,6 +21,8 @@ FASTVIT_KERNELS_BEGIN
 
 inline constexpr std::string_view tier_name = "neon";
 
+inline constexpr index_type tile_bytes = 192 * 1024;
+
 // 6 x 4 accumulators, 4 weights and 1 activation are 29 of the 32 registers.
 inline constexpr index_type gemm_rows = 6;
 constexpr index_type gemm_panel(index_type) { return 16; }

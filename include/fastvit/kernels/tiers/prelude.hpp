@@ -3,9 +3,10 @@
 // its own namespace and target region.
 //
 // A tier is a header of kernels/tiers that opens a namespace, says in supported() whether the machine has the instructions, and
-// opens a region for them (base/regions.hpp); that defines there tier_name, gemm_rows, gemm_panel(), the shape of the depthwise
-// tile, and `vec` with its operations; and that then includes kernels/tiers/bodies.inl, which ends with its table. A tier that
-// differs from another in some kernels needs none of this: it copies the other's table and replaces the name and those entries.
+// opens a region for them (base/regions.hpp); that defines there tier_name, tile_bytes (how much of the second-level cache the
+// maps of a tile should take), gemm_rows, gemm_panel(), the shape of the depthwise tile, and `vec` with its operations; and that
+// then includes kernels/tiers/bodies.inl, which ends with its table. A tier that differs from another in some kernels needs none
+// of this: it copies the other's table and replaces the name and those entries.
 //
 // The operations:
 //
@@ -36,6 +37,7 @@
 //                              up four products in 16 bits
 //     to_float(c, zero, sums)  int8 only: c - zero * sums
 //     store(p, x, zero)        encodes channel_padding values, already scaled
+//     store_four(p, x, zero)   optional: encodes four times as many
 //
 // An instruction that multiplies two pixels with two columns has, instead of broadcast(),
 //

@@ -16,6 +16,8 @@ FASTVIT_KERNELS_BEGIN
 
 inline constexpr std::string_view tier_name = "scalar";
 
+inline constexpr index_type tile_bytes = 192 * 1024;
+
 // SSE2 has sixteen registers and no fused multiply-add: 4 x 2 accumulators, 2 weights, 1 activation and the products'
 // temporaries.
 inline constexpr index_type gemm_rows = 4;
