@@ -2,7 +2,8 @@
 """Time fastvit and ONNX Runtime side by side, on the same weights and the same image. run.sh prepares what this needs.
 
 Each runtime loads the network in a process of its own, which then waits; their outputs must agree; then they run in turn, a round
-each, the first of a round alternating, so that whatever else the machine does falls on both. Every round starts with a warm-up. The
+each, the first of a round alternating, so that whatever else the machine does falls on both. With one thread both run on the same
+core, as others may be slower: a virtual machine's share theirs with strangers. Every round starts with a warm-up. The
 machine's peak of float32 multiply-adds is measured in every round too. Figures are medians over all runs of all rounds, ratios
 medians over the rounds.
 
@@ -71,8 +72,15 @@ class Case:
 class Peer:
     """A runtime in a process of its own; see peer_fastvit.cpp for what it is told and answers."""
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, command: list[str], threads: int) -> None:
+        core = max(os.sched_getaffinity(0))
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=(lambda: os.sched_setaffinity(0, {core})) if threads == 1 else None,
+        )
         self.start = self.answer()
 
     def answer(self) -> Any:
@@ -147,12 +155,12 @@ def summary(peer: Peer, rounds: list[list[float]], gmac: float, peak: float) -> 
 
 def open_ours(case: Case, threads: int, precision: str, options: argparse.Namespace) -> Peer:
     program = str(options.programs / "peer_fastvit")
-    return Peer([program, str(case.checkpoint), str(case.image), str(case.size), str(threads), precision, case.outputs])
+    return Peer([program, str(case.checkpoint), str(case.image), str(case.size), str(threads), precision, case.outputs], threads)
 
 
 def open_theirs(case: Case, threads: int, kind: str, options: argparse.Namespace) -> Peer:
     script = str(HERE / "peer_onnxruntime.py")
-    return Peer([sys.executable, script, str(options.modules), str(case.graph(kind)), str(case.image), str(threads)])
+    return Peer([sys.executable, script, str(options.modules), str(case.graph(kind)), str(case.image), str(threads)], threads)
 
 
 def compare(case: Case, threads: int, precision: str, options: argparse.Namespace) -> dict[str, Any]:

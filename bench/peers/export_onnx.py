@@ -8,9 +8,10 @@ Erf, attention from MatMul and Softmax. What torch leaves to the runtime is fold
 7 x 7, the layer scales, attention's BatchNorm, and the 1 / sqrt(32) of its scores. So no runtime has to do work at run time that this
 library does at load time.
 
-With --ranges, the dense layers of the blocks are int8, in the form that ONNX Runtime's documentation recommends for static quantization
-on x86-64: QDQ, activations of 8 bits with one range for each tensor, symmetric weights of 8 bits with a scale for each output channel.
-The ends of the ranges are outputs of the graph that --observe makes.
+With --ranges, the dense layers of the blocks and the classifier are int8, as in this library, in the form that ONNX Runtime's
+documentation recommends for static quantization on x86-64: QDQ, activations of 8 bits with one range for each tensor, symmetric
+weights of 8 bits with a scale for each output channel. The logits stay float32. The ends of the ranges are outputs of the graph that
+--observe makes.
 """
 from __future__ import annotations
 
@@ -113,6 +114,8 @@ class Exporter:
         self.observed[name] = x
         if self.ranges is None:
             return x
+        if f"{name}.low" not in self.ranges:
+            return x  # behind what is asked for
         low, high = self.range(name)
         scale = max(high - low, 1e-30) / 255
         parameters = (
@@ -218,17 +221,17 @@ class Exporter:
         y = graph.node("Reshape", graph.node("Transpose", y, perm=[0, 2, 1]), graph.shape(1, channels, side, side))
         return graph.node("Add", x, y)
 
-    def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+    def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray, quantized_result: bool = True) -> str:
+        """A linear layer, in 8 bits if there are ranges."""
         columns = np.ascontiguousarray(weight.T).astype(np.float32)
-        if not name.endswith(".proj"):  # attention's qkv stays in float32, as in this library
-            product = self.graph.node("MatMul", x, self.graph.constant(f"{name}.weight", columns))
-            return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
         x = self.quantized(x, f"{name}.in")
         if self.ranges is None:
             matrix = self.graph.constant(f"{name}.weight", columns)
         else:
             matrix, _ = self.quantized_weight(name, columns, 1)
-        product = self.quantized(self.graph.node("MatMul", x, matrix), f"{name}.out")
+        product = self.graph.node("MatMul", x, matrix)
+        if quantized_result:
+            product = self.quantized(product, f"{name}.out")
         return self.graph.node("Add", product, self.graph.constant(f"{name}.bias", bias.astype(np.float32)))
 
     def network(self, size: int) -> dict[str, list[tuple[str, list[int]]]]:
@@ -266,10 +269,14 @@ class Exporter:
         channels = self.tensors["final_conv.reparam_conv.weight"].shape[0]
         final_conv = self.graph.gelu(self.squeeze_excite(x, "final_conv.se", channels))
         embedding = self.graph.node("Flatten", self.graph.node("GlobalAveragePool", final_conv))
-        weight, bias = (
-            self.graph.constant(f"head.fc.{part}", self.get(f"head.fc.{part}").astype(np.float32)) for part in ("weight", "bias")
-        )
-        logits = self.graph.node("Gemm", embedding, weight, bias, transB=1)
+        weight, bias = (self.get(f"head.fc.{part}") for part in ("weight", "bias"))
+        if self.ranges is None:
+            weight, bias = (
+                self.graph.constant(f"head.fc.{part}", value.astype(np.float32)) for part, value in (("weight", weight), ("bias", bias))
+            )
+            logits = self.graph.node("Gemm", self.quantized(embedding, "head.fc.in"), weight, bias, transB=1)
+        else:
+            logits = self.linear(embedding, "head.fc", weight, bias, quantized_result=False)
         left = sorted(set(self.tensors) - self.used)
         if left:
             raise ValueError(f"{left[0]}: no place for this tensor" + (f", nor for {len(left) - 1} others" if left[1:] else ""))
@@ -294,7 +301,10 @@ def export(checkpoint: Path, size: int, graph_file: Path, outputs: str, observe:
     channels = tensors["stem.0.reparam_conv.weight"].shape[1]
     observed: list[onnx.ValueInfoProto] = []
     if observe:
+        known = {"images", *(output for node in exporter.graph.nodes for output in node.output)}
         for name, tensor in exporter.observed.items():
+            if tensor not in known:
+                continue  # behind what is asked for
             for op, end in (("ReduceMin", "low"), ("ReduceMax", "high")):
                 result = f"{name}.{end}"
                 exporter.graph.nodes.append(helper.make_node(op, [tensor], [result], name=result, keepdims=0))

@@ -49,13 +49,13 @@ def openers(run: Run) -> dict[str, Callable[[], Peer]]:
                           lambda file: [maker, variant, size, file, image_of(file)])
         for precision, kind in (("float32", "fastvit"), ("int8", "fastvit_int8")):
             command = [programs / "peer_fastvit", checkpoint, image_of(checkpoint), size, 1, precision, OUTPUTS[0]]
-            result[f"{kind}/{variant}"] = lambda command=command: Peer([str(word) for word in command])
+            result[f"{kind}/{variant}"] = lambda command=command: Peer([str(word) for word in command], threads=1)
     for name, about in others_of(run).items():
         run.say(f"  {name}")
         graph = made(data / f"{name}_{about['size']}.onnx", exported_from(),
                      lambda file: [sys.executable, EXPORT, name, about["size"], file, image_of(file)])
         command = [sys.executable, RUNNER, run.peers, graph, image_of(graph), 1]
-        result[name] = lambda command=command: Peer([str(word) for word in command])
+        result[name] = lambda command=command: Peer([str(word) for word in command], threads=1)
     return result
 
 
