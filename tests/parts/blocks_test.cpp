@@ -302,7 +302,6 @@ TEST(tiling, covers_every_pixel_once) {
             }
 }
 
-// Two workers that take tile after tile get nearly the same number of pixels, and so end at nearly the same time.
 TEST(tiling, keeps_maps_within_what_the_tier_says) {
     constexpr index_type most = fastvit::kernels::gemm_max_pixels;
     for (const isa_tier &tier : fastvit::isa_tiers())
@@ -314,6 +313,7 @@ TEST(tiling, keeps_maps_within_what_the_tier_says) {
         }
 }
 
+// Two workers that take tile after tile get nearly the same number of pixels, and so end at nearly the same time.
 TEST(tiling, shares_evenly) {
     for (const index_type side : {8, 16, 32, 64})
         for (const index_type target : {38, 48, 64, 96})

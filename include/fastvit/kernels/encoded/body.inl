@@ -18,14 +18,14 @@ FASTVIT_ALWAYS_INLINE void encode_cells(const float *x, std::byte *out, float in
     if constexpr (Product::type == precision::int8) {
         FASTVIT_UNROLL for (int i = 0; i < Cells * cell_registers; ++i) values[i] = values[i] * vec::broadcast(inverse);
     }
-    const auto store = [&values](std::byte *to, std::int32_t zero_of) FASTVIT_INLINE_LAMBDA {
+    const auto store = [&values](std::byte *to, std::int32_t zero_byte) FASTVIT_INLINE_LAMBDA {
         constexpr index_type cell_bytes = channel_padding * Product::element_bytes;
         int i = 0;
         if constexpr (requires { &Product::store_four; }) {
             FASTVIT_UNROLL for (; i + 4 <= Cells; i += 4)
-                Product::store_four(to + i * cell_bytes, values + i * cell_registers, zero_of);
+                Product::store_four(to + i * cell_bytes, values + i * cell_registers, zero_byte);
         }
-        FASTVIT_UNROLL for (; i < Cells; ++i) Product::store(to + i * cell_bytes, values + i * cell_registers, zero_of);
+        FASTVIT_UNROLL for (; i < Cells; ++i) Product::store(to + i * cell_bytes, values + i * cell_registers, zero_byte);
     };
     store(out, zero);
     if constexpr (TwoParts) {
@@ -89,7 +89,8 @@ FASTVIT_ALWAYS_INLINE extremes find_extremes(const float *const *x, index_type i
         // Clang must not know that it is zero: under -ffast-math it takes the product with one for zero, whatever the factor.
         const vec zero = vec::broadcast(0.0F) * vec::broadcast(0.0F);
         const float *pixel[Pixels];
-        vec low[Pixels], high[Pixels], bad[Pixels]; // at once, so that their chains of multiply-adds do not wait
+        // At once, so that their chains of multiply-adds do not wait. Not structures yet: GCC 12 copies those through the stack.
+        vec low[Pixels], high[Pixels], bad[Pixels];
         FASTVIT_UNROLL for (index_type j = 0; j < Pixels; ++j) {
             pixel[j] = x[std::min(i + j * step, count - 1)];
             low[j] = high[j] = bad[j] = zero;

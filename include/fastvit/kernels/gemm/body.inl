@@ -3,7 +3,7 @@
 
 /// What four steps of K prefetch: a cache line, or two where a panel is wide. With 64 pixels, as a last stage has, 8 tiles of 8
 /// would fetch the next panel only at the end of this one if it has 32 columns, and not all of it if it has 48.
-template <int Vectors> inline constexpr index_type prefetched_floats = Vectors *vec::lanes > 16 ? 32 : 16;
+template <int Vectors> inline constexpr index_type prefetched_floats = (Vectors * vec::lanes) > 16 ? 32 : 16;
 
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
 /// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
