@@ -24,6 +24,7 @@
 #include <cmath>
 #include <compare>
 #include <ctime>
+#include <initializer_list>
 #include <set>
 #include <string>
 #include <string_view>
@@ -145,7 +146,8 @@ void run_encode(benchmark::State &state, const kernel_table &tier, fastvit::prec
     time_elements(state, s.pixels * s.k, [&] { tier.encoded(type).encode(a.arguments); });
 }
 
-void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit::precision type, const gemm_shape &s) {
+void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit::precision type, const gemm_shape &s,
+                      activation act) {
     const std::vector<float> w = seeded_weights(s.k * s.n, s.k);
     weight_target target(tier);
     target.type = type;
@@ -160,7 +162,8 @@ void run_encoded_gemm(benchmark::State &state, const kernel_table &tier, fastvit
                                       .pixels = s.pixels,
                                       .matrix = packed,
                                       .c = to.data(),
-                                      .column_end = packed.columns};
+                                      .column_end = packed.columns,
+                                      .act = act};
     const double own = bench::product_peak(tier.name, type), macs = static_cast<double>(s.pixels * s.k * s.n);
     time_macs(state, macs, [&] { tier.encoded(type).gemm(arguments); });
     if (own > 0) state.counters["own_peak_fraction"] = 1e9 * state.counters["gmac_per_s"] / own;
@@ -263,19 +266,33 @@ class registrar {
         }
     }
 
-    // A dense layer that is not always float32, in every type; `before` is the activation that int8 and bfloat16 compute in front
-    // of it.
+    // A dense layer of a block, in every type; `before` is the activation that int8 and bfloat16 compute in front of it.
     void dense(const std::string &layer, const gemm_shape &s, activation before = activation::none) {
+        encoded(layer, s, {fastvit::precision::bfloat16, fastvit::precision::int8}, before, activation::none);
+        gemm(layer, s);
+    }
+
+    // A dense convolution that no skip connection leads past, in float32 and bfloat16.
+    void without_skip(const std::string &layer, const gemm_shape &s, activation before = activation::none) {
+        encoded(layer, s, {fastvit::precision::bfloat16}, before, activation::gelu);
+        gemm(layer, s);
+    }
+
+    void encoded(const std::string &layer, const gemm_shape &s, std::initializer_list<fastvit::precision> types,
+                 activation before, activation after) {
         if (!gemms_.contains(s))
-            for (const fastvit::precision type : {fastvit::precision::bfloat16, fastvit::precision::int8}) {
+            for (const fastvit::precision type : types) {
                 const std::string shape = layer + "/pixels:" + std::to_string(s.pixels) + "/k:" + std::to_string(s.k);
                 const std::string name(to_string(type));
-                add(prefix_ + "gemm_" + name + "/" + shape + "/n:" + std::to_string(s.n),
-                    [s, type](benchmark::State &state, const kernel_table &t) { run_encoded_gemm(state, t, type, s); });
+                add(prefix_ + "gemm_" + name + "/" + shape + "/n:" + std::to_string(s.n) +
+                        (after == activation::gelu ? "/gelu" : "/plain"),
+                    [s, type, after](benchmark::State &state, const kernel_table &t) {
+                        run_encoded_gemm(state, t, type, s, after);
+                    });
+                if (s.segments > 1) continue; // its image is encoded, not its windows
                 add(prefix_ + "encode_" + name + "/" + shape + (before == activation::gelu ? "/gelu" : "/plain"),
                     [s, type, before](benchmark::State &state, const kernel_table &t) { run_encode(state, t, type, s, before); });
             }
-        gemm(layer, s);
     }
 
     void depthwise(const std::string &layer, const depthwise_shape &s) {
@@ -290,9 +307,9 @@ class registrar {
         const fastvit::architecture net = fastvit::published_architecture(variant);
         const std::string prefix = std::string(variant.substr(variant.find('_') + 1)) + ".";
         index_type side = size / 4, before = net.stages[0].channels;
-        gemm(prefix + "stem.0", {tile_pixels, 9 * net.in_channels, before, 3});
+        without_skip(prefix + "stem.0", {tile_pixels, 9 * net.in_channels, before, 3});
         depthwise(prefix + "stem.1", {side, side, before, 3, 2});
-        gemm(prefix + "stem.2", {tile_pixels, before, before});
+        without_skip(prefix + "stem.2", {tile_pixels, before, before}, activation::gelu);
         for (std::size_t i = 0; i < net.stages.size(); ++i) {
             const fastvit::stage_architecture &stage = net.stages[i];
             const std::string in = prefix + "stage" + std::to_string(i) + ".";
@@ -301,7 +318,7 @@ class registrar {
             const index_type pixels = std::min(tile_pixels, side * side);
             if (i > 0) {
                 depthwise(in + "downsample", {side, side, before, 7, 2, c / before});
-                gemm(in + "downsample", {pixels, c, c});
+                without_skip(in + "downsample", {pixels, c, c});
             }
             if (stage.mixer == fastvit::token_mixer::rep_mixer) {
                 depthwise(in + "mixer", {side, side, c, 3});

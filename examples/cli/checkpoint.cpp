@@ -188,7 +188,7 @@ void print_layers(std::ostream &out, const fastvit::model &net, bool each) {
     const auto asked = std::count_if(net.layers().begin(), net.layers().end(),
                                      [&](const fastvit::layer_precision &l) { return l.type == net.precision(); });
     out << asked << " of " << net.layers().size() << " dense layers compute in " << to_string(net.precision())
-        << ", all else in float32\n";
+        << (each ? ", all that is not listed in float32\n" : "\n");
     for (const fastvit::layer_precision &l : net.layers())
         if (each || l.type != net.precision())
             out << "    " << printable(l.name) << "  " << to_string(l.type) << (l.reason.empty() ? "" : ": ") << l.reason << '\n';

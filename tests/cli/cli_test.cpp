@@ -451,20 +451,19 @@ TEST(cli_verify, compares_a_precision_with_float32) {
         EXPECT_EQ(report["precision"], name);
         EXPECT_EQ(report["inputs"], 1);
         EXPECT_EQ(report["size"], json({64, 64}));
-        // Not below float32; but int8 rounds its weights to float16.
-        if (name == "int8") {
-            EXPECT_GT(report["differences"]["stem"], 0);
-            EXPECT_LT(report["differences"]["stem"], 1e-3);
-        } else {
-            EXPECT_EQ(report["differences"]["stem"], 0);
-        }
-        for (const char *result : {"stage3", "embedding", "logits"}) {
+        EXPECT_GT(report["cosines"]["stem"], 0.9999);
+        for (const char *result : {"stem", "stage3", "embedding", "logits"}) {
             EXPECT_GT(report["differences"][result], 0);
             EXPECT_GT(report["cosines"][result], 0.99);
             EXPECT_LT(report["cosines"][result], 1);
         }
-        EXPECT_EQ(report["layers"].size(), name == "int8" ? 13 : 11); // qkv and the classifier
-        for (const json &layer : report["layers"]) EXPECT_EQ(layer["precision"], name);
+        EXPECT_EQ(report["layers"].size(), name == "int8" ? 18 : 16); // qkv and the classifier
+        for (const json &layer : report["layers"]) {
+            const std::string part = layer["name"];
+            const bool without_skip = part.starts_with("stem.") || part.find(".downsample.") != part.npos;
+            EXPECT_EQ(layer["precision"], without_skip ? "bfloat16" : name) << part;
+            EXPECT_EQ(layer.contains("reason"), layer["precision"] != name) << part;
+        }
     }
     const json same = parse(fastvit_cli({"verify", "--precision", "float32", "--model", folded, "--size", "64", "--json"}));
     for (const auto &[name, difference] : same["differences"].items()) EXPECT_EQ(difference, 0) << name;
@@ -498,12 +497,13 @@ TEST(cli_verify, compares_on_pictures) {
 TEST(cli, takes_a_precision_wherever_a_network_runs) {
     const json info = parse(fastvit_cli({"info", "--model", folded, "--precision", "int8", "--json"}));
     EXPECT_EQ(info["precision"], "int8");
-    EXPECT_EQ(info["layers"].size(), 13);
+    EXPECT_EQ(info["layers"].size(), 18);
     EXPECT_EQ(parse(fastvit_cli({"info", "--model", folded, "--json"}))["precision"], "float32");
     const json profile =
         parse(fastvit_cli({"profile", "--model", folded, "--size", "64", "--rounds", "1", "--precision", "bfloat16", "--json"}));
     EXPECT_EQ(profile["precision"], "bfloat16");
-    EXPECT_EQ(profile["parts"][0]["precision"], "float32");
+    EXPECT_EQ(profile["parts"][0]["precision"], "bfloat16");
+    EXPECT_EQ(profile["parts"][1]["precision"], "float32");
     EXPECT_EQ(profile["parts"][2]["name"], "stages.0.blocks.0.mlp");
     EXPECT_EQ(profile["parts"][2]["precision"], "bfloat16");
     const json int8 =
@@ -511,6 +511,7 @@ TEST(cli, takes_a_precision_wherever_a_network_runs) {
     const json &last = int8["parts"].back();
     EXPECT_EQ(last["name"], "head.fc");
     EXPECT_EQ(last["precision"], "int8");
+    EXPECT_EQ(int8["parts"][0]["precision"], "bfloat16");
     const std::string exact = fastvit_cli({"embed", "--json", picture}).out;
     EXPECT_EQ(fastvit_cli({"embed", "--json", picture, "--precision", "float32"}).out, exact);
     const finished rough = fastvit_cli({"embed", "--json", picture, "--precision", "int8"});

@@ -143,7 +143,8 @@ TEST(contract, of_encoded_gemm) {
                 [](encoded_gemm_args &g) { g.matrix.format.panel = 12; }, [](encoded_gemm_args &g) { g.column_begin = 1; },
                 [](encoded_gemm_args &g) { g.column_begin = -g.matrix.format.panel; },
                 [](encoded_gemm_args &g) { g.column_end = 97; }, [](encoded_gemm_args &g) { g.column_end = 95; },
-                [](encoded_gemm_args &g) { g.residual = g.c, g.act = activation::relu; });
+                [](encoded_gemm_args &g) { g.residual = g.c, g.act = activation::gelu; },
+                [](encoded_gemm_args &g) { g.act = activation::relu; });
         }
     });
 }

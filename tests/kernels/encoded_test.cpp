@@ -295,12 +295,12 @@ class product {
                     size += std::abs(term);
                 }
                 const double with_bias = n < columns ? sum + static_cast<double>(bias[n]) : 0;
-                const double after = act == activation::gelu   ? reference::gelu(with_bias)
-                                     : act == activation::relu ? reference::relu(with_bias)
-                                                               : with_bias;
+                const bool gelu = act == activation::gelu;
+                const double after = gelu ? reference::gelu(with_bias) : with_bias;
                 expected.push_back(after + static_cast<double>(residual ? from[p][n] : 0.0F));
                 tolerance.push_back(1e-6 * (2 + std::abs(sum)) +
-                                    (type == precision::bfloat16 ? 1.2e-7 * static_cast<double>(rows) * size : 0));
+                                    (type == precision::bfloat16 ? 1.2e-7 * static_cast<double>(rows) * size : 0) +
+                                    (gelu ? 2.5e-4 * std::max(1.0, std::abs(with_bias)) : 0));
             }
         }
     }
@@ -330,7 +330,7 @@ constexpr product_shape product_shapes[] = {{1, 1, 1},    {1, 16, 16},   {2, 3, 
 TEST_P(encoded, products_are_right_for_every_shape) {
     for (const precision type : {precision::bfloat16, precision::int8})
         for (const product_shape &s : product_shapes) {
-            for (const activation act : {activation::none, activation::relu, activation::gelu}) {
+            for (const activation act : {activation::none, activation::gelu}) {
                 SCOPED_TRACE(std::to_string(s.pixels) + " x " + std::to_string(s.rows) + " x " + std::to_string(s.columns) +
                              ", " + std::string(to_string(type)));
                 product(random, tier(), type, s.pixels, s.rows, s.columns, act, false).expect_right();
@@ -414,10 +414,6 @@ TEST(encoded_tiers, give_the_same_bits_in_int8) {
         if (!rounds_twice(*tier)) fused.push_back(tier);
     for (const kernel_table *tier : fused)
         for (const activation act : {activation::none, activation::gelu}) {
-            // GELU after a product is float32's: registers of 16 floats look it up.
-            const kernel_table *const like = *std::find_if(fused.begin(), fused.end(), [&](const kernel_table *other) {
-                return act == activation::none || (other->lanes == 16) == (tier->lanes == 16);
-            });
             random_source here, there;
             const auto bytes = [&](const kernel_table &t, random_source &random) {
                 const operand o = encode_rows(t.int8, random_rows(random, 21, 200, 3), act, true);
@@ -431,8 +427,8 @@ TEST(encoded_tiers, give_the_same_bits_in_int8) {
             EXPECT_EQ(bytes(*tier, here), bytes(*fused[0], there)) << tier->name << " and " << fused[0]->name;
             for (const product_shape &s : product_shapes)
                 EXPECT_EQ(product(here, *tier, precision::int8, s.pixels, s.rows, s.columns, act, false).got,
-                          product(there, *like, precision::int8, s.pixels, s.rows, s.columns, act, false).got)
-                    << tier->name << " and " << like->name;
+                          product(there, *fused[0], precision::int8, s.pixels, s.rows, s.columns, act, false).got)
+                    << tier->name << " and " << fused[0]->name;
         }
 }
 

@@ -86,9 +86,9 @@ TEST(lower_precision, gives_the_same_bits_on_any_number_of_threads_and_in_a_batc
         }
 }
 
-// Matrices of 1 MiB in 8 bits.
+// Matrices of 1 MiB in 8 bits, and a patch embedding of 1 MiB in 16.
 TEST(lower_precision, gives_the_same_bits_where_threads_share_columns) {
-    const checkpoint source = seeded_checkpoint(make({plain(1, 32, 96), attending(1, 512, 2304)}, 1024, 9), io::spelling::timm);
+    const checkpoint source = seeded_checkpoint(make({plain(1, 32, 96), attending(1, 736, 2304)}, 1472, 9), io::spelling::timm);
     const tensor<float> images = seeded_input({2, 3, 24, 40});
     thread_pool threads(3);
     for (const precision type : precisions) {
@@ -121,17 +121,18 @@ TEST(model_options, threads_pack_the_same_weights) {
             }
 }
 
-// Tiers with the same float32 kernels.
+// Tiers with the same kernels but those of int8.
 TEST(lower_precision, gives_the_same_bits_in_int8_with_any_instruction_for_it) {
     const checkpoint source = seeded_checkpoint(small_net(), io::spelling::timm);
     const tensor<float> images = seeded_input({1, 3, 64, 64});
-    std::vector<std::pair<index_type, results>> seen;
+    std::vector<std::pair<const kernels::kernel_table *, results>> seen;
     for (const isa_tier &tier : isa_tiers()) {
         if (!tier.supported || tier.name == "scalar") continue;
         results here = run(model(source, {.precision = precision::int8, .isa = tier.name}), images);
-        for (const auto &[lanes, there] : seen)
-            if (lanes == tier.kernels->lanes) expect_same_bits(there, here);
-        seen.emplace_back(tier.kernels->lanes, std::move(here));
+        for (const auto &[other, there] : seen)
+            if (other->gemm == tier.kernels->gemm && other->bfloat16.gemm == tier.kernels->bfloat16.gemm)
+                expect_same_bits(there, here);
+        seen.emplace_back(tier.kernels, std::move(here));
     }
 }
 
@@ -160,10 +161,33 @@ TEST(lower_precision, of_each_dense_layer_is_said) {
     std::vector<std::string> names;
     const model net(source, {.precision = precision::int8}), exact(source);
     for (const layer_precision &l : net.layers()) names.push_back(l.name);
-    EXPECT_EQ(names, (std::vector<std::string>{"stages.0.blocks.0.mlp.fc1", "stages.0.blocks.0.mlp.fc2",
-                                               "stages.1.blocks.0.token_mixer.qkv", "stages.1.blocks.0.token_mixer.proj",
-                                               "stages.1.blocks.0.mlp.fc1", "stages.1.blocks.0.mlp.fc2", "head.fc"}));
+    EXPECT_EQ(names, (std::vector<std::string>{"stem.0", "stem.2", "stages.0.blocks.0.mlp.fc1", "stages.0.blocks.0.mlp.fc2",
+                                               "stages.1.downsample.proj.1", "stages.1.blocks.0.token_mixer.qkv",
+                                               "stages.1.blocks.0.token_mixer.proj", "stages.1.blocks.0.mlp.fc1",
+                                               "stages.1.blocks.0.mlp.fc2", "head.fc"}));
     for (const layer_precision &l : exact.layers()) EXPECT_EQ(l.type, precision::float32);
+}
+
+bool in_stem_or_patch_embedding(const layer_precision &l) {
+    return l.name.starts_with("stem.") || l.name.find(".downsample.") != l.name.npos;
+}
+
+// But float32 in bfloat16 where many attention blocks follow.
+TEST(lower_precision, without_a_skip_connection_is_bfloat16_at_least) {
+    for (const index_type blocks : {4, 5})
+        for (const attention_norm norm : {attention_norm::batch_norm, attention_norm::layer_norm}) {
+            stage_architecture last = attending(blocks, 32, 64, norm);
+            const checkpoint source = seeded_checkpoint(make({plain(1, 16, 32), last}, 64, 8), io::spelling::timm);
+            const auto count = [&](precision type, precision became, std::string_view reason) {
+                const model net(source, {.precision = type});
+                return std::ranges::count_if(net.layers(), [&](const layer_precision &l) {
+                    return in_stem_or_patch_embedding(l) && l.type == became && l.reason == reason;
+                });
+            };
+            EXPECT_EQ(count(precision::int8, precision::bfloat16, "no skip connection leads past it"), 3);
+            EXPECT_EQ(count(precision::bfloat16, precision::bfloat16, ""),
+                      blocks == 5 && norm == attention_norm::batch_norm ? 0 : 3);
+        }
 }
 
 // Whatever the container, the type of its numbers, and whether it is folded.

@@ -101,7 +101,10 @@ TEST(bundled_model, answers_as_well_in_lower_precisions) {
                 // One picture of the 300.
                 EXPECT_GE(accuracy(logits, pictures), accuracy(exact, pictures) - 0.0034) << to_string(type) << ", " << tier.name;
                 EXPECT_GE(same, pictures.count() - 2) << to_string(type) << ", " << tier.name;
-                for (const layer_precision &l : net.layers()) EXPECT_EQ(l.type, type) << l.name;
+                for (const layer_precision &l : net.layers()) {
+                    const bool beside_no_skip = l.name.starts_with("stem.") || l.name.find(".downsample.") != l.name.npos;
+                    EXPECT_EQ(l.type, beside_no_skip ? precision::bfloat16 : type) << l.name;
+                }
             }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every block of the network that is published, by itself: see support/block_harness.hpp.
 // Labels: portable
+#include "fastvit/parts/encoded_windows.hpp"
 #include "fastvit/parts/list.hpp"
 #include "fastvit/runtime/image_source.hpp"
 
@@ -9,6 +10,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -131,6 +134,16 @@ void expect_columns_shared(random_source &random, fastvit::precision type, index
     }
 }
 
+double relative_error(const maps<float> &exact, const maps<float> &got) {
+    double error = 0, energy = 0;
+    for (std::size_t i = 0; i < exact.values.size(); ++i) {
+        const double e = exact.values[i], g = got.values[i];
+        error += (g - e) * (g - e);
+        energy += e * e;
+    }
+    return std::sqrt(error / energy);
+}
+
 // Whether each worker takes columns or pixels. The weights are what 8 bits can say, so that only activations are rounded.
 TEST_F(blocks, sensitive_layers_are_almost_exact_in_int8) {
     for (const size &s : {size{2, 3, 5}, size{1, 23, 17}}) {
@@ -158,14 +171,116 @@ TEST_F(blocks, sensitive_layers_are_almost_exact_in_int8) {
             const maps<float> exact = run_block(*tier.kernels, one, layer_of(fastvit::precision::float32), x, {}),
                               got = run_block(*tier.kernels, one, layer_of(fastvit::precision::int8), x, {});
             EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, many, layer_of(fastvit::precision::int8), x, {}))) << tier.name;
-            double error = 0, energy = 0;
-            for (std::size_t i = 0; i < exact.values.size(); ++i) {
-                const double e = exact.values[i], g = got.values[i];
-                error += (g - e) * (g - e);
-                energy += e * e;
-            }
-            EXPECT_LE(std::sqrt(error / energy), 2e-4) << tier.name; // 7 bits alone lose 50 times as much
+            const double error = relative_error(exact, got);
+            EXPECT_LE(error, 2e-4) << tier.name; // 7 bits alone lose 50 times as much
             EXPECT_GT(error, 0);
+        }
+    }
+}
+
+/// Dense convolutions in bfloat16, on every tier: near to those in float32, and the same bits for any number of workers.
+template <class Part, class Run>
+void expect_near_in_bfloat16(const typename Part::weights &w, const typename Part::config &config, const maps<double> &x,
+                             const Run &run) {
+    fastvit::serial_executor one;
+    fastvit::thread_pool two(2);
+    reversed_executor many(3);
+    auto folded = w;
+    Part::fold(folded);
+    for (const isa_tier &tier : fastvit::isa_tiers()) {
+        if (!tier.supported) continue;
+        SCOPED_TRACE(testing::Message() << x.images << " x " << x.height << " x " << x.width << ", " << tier.name);
+        fastvit::kernels::weight_target target(*tier.kernels);
+        const maps<float> exact = run_block(*tier.kernels, one, run(Part(target, folded, config)), x, {});
+        target.without_skip = fastvit::precision::bfloat16;
+        const runnable block = run(Part(target, folded, config));
+        const maps<float> got = run_block(*tier.kernels, one, block, x, {});
+        // 2^-9 of each factor, and GELU's 2.5e-4, where few terms are added up.
+        const double error = relative_error(exact, got);
+        EXPECT_LE(error, 8e-3);
+        EXPECT_GT(error, 1e-5);
+        EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, two, block, x, {})));
+        EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, many, block, x, {})));
+    }
+}
+
+TEST_F(blocks, stem_in_bfloat16) {
+    for (const index_type in : {1, 3, 4}) {
+        const parts::stem::config config{in, 24, true};
+        const auto w = random_part<parts::stem>(random, 1, config);
+        const auto run = [&](parts::stem made) { return from_images(std::move(made), config); };
+        for_each_batch(in, [&](const maps<double> &x) { expect_near_in_bfloat16<parts::stem>(w, config, x, run); });
+        // More outputs in a row than one product takes.
+        expect_near_in_bfloat16<parts::stem>(w, config, random.batch(1, in, 5, 1031), run);
+    }
+}
+
+TEST_F(blocks, patch_embed_in_bfloat16) {
+    for (const index_type channels : {8, 76}) {
+        for (const bool mci : {false, true}) {
+            const parts::patch_embed::config config{channels, 2 * channels, mci, false, 7};
+            const auto w = random_part<parts::patch_embed>(random, 1, config);
+            const auto run = [](parts::patch_embed made) { return in_a_stage(std::move(made)); };
+            for_each_batch(channels,
+                           [&](const maps<double> &x) { expect_near_in_bfloat16<parts::patch_embed>(w, config, x, run); });
+        }
+    }
+}
+
+// Numbers that bfloat16 holds and whose sums float32 holds: results are exact. An infinity spoils only the outputs whose windows
+// it lies in.
+TEST_F(blocks, encoded_windows) {
+    fastvit::serial_executor one;
+    for (const isa_tier &tier : fastvit::isa_tiers()) {
+        if (!tier.supported) continue;
+        for (const index_type in : {1, 3, 4, 7, 16}) {
+            for (const index_type kernel : {1, 3, 5}) {
+                for (const index_type stride : {1, 2}) {
+                    // No padding among the outputs, where infinity times zero is no number.
+                    const reparam::conv_shape dims{.in = in, .out = 32, .kernel = kernel, .stride = stride};
+                    auto w = random_weights<reparam::conv>(random, 1, dims);
+                    for (float &v : w.kernel.span()) v = std::nearbyint(8 * v) / 8;
+                    for (float &v : w.bias.span()) v = std::nearbyint(8 * v) / 8;
+                    const parts::convolution conv(*tier.kernels, dims, w.kernel, w.bias, fastvit::precision::bfloat16),
+                        exact(*tier.kernels, dims, w.kernel, w.bias);
+                    const runnable in_bfloat16 = [&](const context &c, const map &x) {
+                        const map out = c.take_map(parts::output_extent(dims, x.size), 0);
+                        const index_type outputs = std::min<index_type>(out.size.width, 7), pad = kernel / 2;
+                        const parts::encoded_windows windows(c, conv.matrix(), dims, kernel, x.size.width, outputs);
+                        float *const row = c.memory.take(windows.row_floats()), *const memory = c.memory.take(windows.floats());
+                        for (index_type y = 0; y < out.size.height && !c.planning(); ++y) {
+                            for (index_type r = 0; r < kernel; ++r) {
+                                std::copy_n(x.at(0, y * stride - pad + r, -pad), (x.size.width + 2 * pad) * in, row);
+                                windows.encode_row(c, memory, r, row);
+                            }
+                            for (index_type i = 0; i < out.size.width; i += outputs) {
+                                float *to[fastvit::kernels::gemm_max_pixels];
+                                const index_type count = std::min(outputs, out.size.width - i);
+                                for (index_type k = 0; k < count; ++k) to[k] = out.at(0, y, i + k);
+                                windows.multiply(c, conv.matrix(), memory, 0, i, count, to, activation::none);
+                            }
+                        }
+                        return out;
+                    };
+                    const runnable in_float32 = [&](const context &c, const map &x) {
+                        const map out = c.take_map(parts::output_extent(dims, x.size), 0);
+                        exact.run(c, x, out);
+                        return out;
+                    };
+                    maps<double> x = random.batch(1, in, 6, 19);
+                    for (double &v : x.values) v = std::nearbyint(16 * v) / 8;
+                    const input_layout layout{.halo = kernel / 2, .padded = false};
+                    for (const double special : {0.0, std::numeric_limits<double>::infinity()}) {
+                        if (special != 0) x(0, in - 1, 3, 9) = special;
+                        const maps<float> a = run_block(*tier.kernels, one, in_float32, x, layout),
+                                          b = run_block(*tier.kernels, one, in_bfloat16, x, layout);
+                        for (std::size_t i = 0; i < a.values.size(); ++i)
+                            ASSERT_TRUE(std::isfinite(a.values[i]) ? a.values[i] == b.values[i] : !std::isfinite(b.values[i]))
+                                << tier.name << ", " << in << " channels, kernel " << kernel << ", stride " << stride << ", " << i
+                                << ": " << a.values[i] << ", not " << b.values[i];
+                    }
+                }
+            }
         }
     }
 }

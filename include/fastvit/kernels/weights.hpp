@@ -88,6 +88,7 @@ struct weight_target {
     const kernel_table &tier;
     weight_memory *memory;
     precision type = precision::float32;           ///< of matrices
+    precision without_skip = precision::float32;   ///< of dense convolutions that no skip connection leads past
     std::vector<layer_precision> *notes = nullptr; ///< null, or where each matrix says what it became
     std::string place;                             ///< the name of what is packed
     packing_threads threads;
@@ -98,13 +99,6 @@ struct weight_target {
         weight_target inner = *this;
         inner.place = place.empty() ? std::string(name) : place + "." + std::string(name);
         return inner;
-    }
-    /// For what is computed in float32 whatever the model's precision: not worth a note.
-    weight_target in_float32() const {
-        weight_target exact = *this;
-        exact.type = precision::float32;
-        exact.notes = nullptr;
-        return exact;
     }
     void note(precision became, std::string_view reason) const {
         if (notes) notes->push_back({place, became, reason});

@@ -25,7 +25,7 @@ class archive {
     virtual void tensor(std::string_view name, fastvit::tensor<float> &values, const shape &dims) = 0;
     /// The same, of a matrix that int8 computes with and that a checkpoint may hold quantised.
     virtual void matrix(std::string_view name, fastvit::tensor<float> &values, const shape &dims) { tensor(name, values, dims); }
-    /// The same, of a convolution that int8 computes in float32, but with weights that it rounds to 16 bits
+    /// The same, of a convolution that int8 does not compute in 8 bits, but with weights that it rounds to 16
     /// (reparam::half_rounding), in which a quantised checkpoint holds them.
     virtual void kernel(std::string_view name, fastvit::tensor<float> &values, const shape &dims) { tensor(name, values, dims); }
     /// The same, of values that cannot be negative.

@@ -44,11 +44,15 @@ class branch_sum {
 /// activation.
 class branched_convolution {
   public:
-    /// `folded`: the one convolution, or null where the caller adds the branches().
+    /// `folded`: the one convolution, or null where the caller adds the branches(). `dense`: float32 unless that one is dense;
+    /// see convolution.
     branched_convolution(const kernels::weight_target &target, const reparam::conv_shape &dims, const reparam::conv *folded,
-                         const squeeze_excite::weights *gate, activation act)
+                         const squeeze_excite::weights *gate, activation act, precision dense = precision::float32)
         : dims_(dims), act_(act) {
-        if (folded) conv_.emplace(target, dims, folded->kernel, folded->bias);
+        if (folded) {
+            conv_.emplace(target, dims, folded->kernel, folded->bias, dense);
+            if (dense != precision::float32) target.note(dense, dense == target.type ? "" : "no skip connection leads past it");
+        }
         if (gate) gate_.emplace(target, *gate);
     }
     branch_sum &branches() noexcept { return branches_; }

@@ -2,6 +2,7 @@
 // Layers with packed weights, and one that runs any of the network's convolutions from map to map.
 #pragma once
 
+#include "fastvit/base/assert.hpp"
 #include "fastvit/base/regions.hpp"
 #include "fastvit/kernels/depthwise/pack.hpp"
 #include "fastvit/parts/pointwise.hpp"
@@ -41,16 +42,15 @@ inline double multiply_adds(const reparam::conv_shape &dims, const extent &out) 
     return static_cast<double>(out.pixels()) * static_cast<double>(dims.out * dims.fan_in());
 }
 
-/// Any convolution of the network, in whichever kernel computes it, in float32 whatever the model's precision, though int8
-/// rounds its weights to the 16 bits in which a quantised checkpoint holds them. Those that could do with less, the stem's and
-/// the patch embedding's 1 x 1, have no skip connection beside them. They are 4% of T8's multiply-adds, and the cosine between
-/// the embeddings in int8 and float32, for official inputs, is 0.9992 or more with them in float32, 0.9974 without.
+/// Any convolution of the network, in whichever kernel computes it. Depthwise ones are float32 whatever the model's precision,
+/// though int8 rounds all weights to the 16 bits in which a quantised checkpoint holds them.
 class convolution {
   public:
     convolution() = default;
-    /// kernel [out, in / groups, k, k], which int8 rounds (reparam::half_rounding); bias [out], or empty for zeros.
+    /// kernel [out, in / groups, k, k], which int8 rounds (reparam::half_rounding); bias [out], or empty for zeros. `dense`: what
+    /// it computes in if it is dense, float32 or bfloat16.
     convolution(const kernels::weight_target &target, const reparam::conv_shape &dims, const tensor<float> &kernel,
-                const tensor<float> &bias)
+                const tensor<float> &bias, precision dense = precision::float32)
         : dims_(dims) {
         const bool rounds = target.type == precision::int8;
         const tensor<float> rounded = rounds ? reparam::half_rounding::of(kernel) : tensor<float>();
@@ -58,7 +58,7 @@ class convolution {
         if (dims.depthwise)
             packed_ = pack_depthwise(target, weights, bias);
         else
-            packed_ = pack_dense(target.in_float32(), weights, bias);
+            packed_ = pack_dense(target, dense, weights, bias);
     }
 
     const reparam::conv_shape &dims() const noexcept { return dims_; }
@@ -66,7 +66,7 @@ class convolution {
     const kernels::packed_depthwise &depthwise() const { return std::get<kernels::packed_depthwise>(packed_); }
 
     /// `out` has the extent output(in.size); the halo of `in` is at least kernel / 2. A dense kernel over 1 needs an input whose
-    /// pixels lie without padding (pixel_stride = channels).
+    /// pixels lie without padding (pixel_stride = channels), and is float32: encoded_windows runs the others.
     void run(const context &c, const map &in, const map &out, activation act = activation::none) const {
         if (dims_.depthwise) return run_depthwise(c, in, out);
         if (dims_.kernel == 1 && dims_.stride == 1) return run_pointwise(c, matrix(), in, out, {.after = act});
@@ -78,8 +78,9 @@ class convolution {
         });
     }
 
-    /// A dense convolution for one tile of the output, whose pixels go to `out`.
+    /// A dense convolution in float32 for one tile of the output, whose pixels go to `out`.
     void run_dense(const context &c, const map &in, const tile &t, float *const *out, activation act) const {
+        FASTVIT_ASSERT(!encodes(matrix()));
         const float *a[kernels::gemm_max_pixels]; // the top left pixel under each output's window
         const index_type pad = dims_.kernel / 2;
         for (index_type y = 0; y < t.rows; ++y)
@@ -102,7 +103,7 @@ class convolution {
             [&](index_type o, index_type tap) { return k[o * taps + tap]; }, [&](index_type o) { return b ? b[o] : 0.0F; });
     }
 
-    kernels::packed_matrix pack_dense(const kernels::weight_target &target, const tensor<float> &kernel,
+    kernels::packed_matrix pack_dense(const kernels::weight_target &target, precision type, const tensor<float> &kernel,
                                       const tensor<float> &bias) const {
         const index_type taps = dims_.taps(), in = dims_.in;
         kernels::unpacked_matrix m = unpacked(kernel, bias);
@@ -115,7 +116,7 @@ class convolution {
                     for (index_type i = 0; i < in; ++i) by_tap.push_back(kernel.data()[(o * in + i) * taps + tap]);
             m.weights = by_tap.data();
         }
-        return kernels::pack_gemm(target, m);
+        return kernels::pack_floats(target, type, m);
     }
 
     void run_depthwise(const context &c, const map &in, const map &out) const {

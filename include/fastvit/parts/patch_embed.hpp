@@ -46,7 +46,7 @@ class patch_embed {
 
     patch_embed(const kernels::weight_target &target, const weights &w, const config &c)
         : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
-          pointwise_(target, w.pointwise, activation::gelu) {}
+          pointwise_(target.in("proj.1"), w.pointwise, activation::gelu, target.without_skip) {}
 
     /// To two new maps. The one that is read has a halo of kernel / 2.
     void run(const context &c, map_pair &maps) const {
@@ -80,7 +80,9 @@ class patch_embed {
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();
         const index_type pixel = spread_channels(out.channels());
         const tiling tiles = tiling::windows(out.size, tile_pixels_for(c.kernels, 4 * in.pixel_stride + 2 * pixel), c.workers);
-        const index_type floats = tiles.most_pixels() * pixel;
+        const kernels::packed_matrix &matrix = pointwise_.only_conv()->matrix();
+        const operand_layout layout(c, matrix, tiles.most_pixels());
+        const index_type middle_floats = tiles.most_pixels() * pixel, floats = middle_floats + layout.floats;
         float *const scratch = c.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {
             const tile t = tiles[i];
@@ -90,7 +92,7 @@ class patch_embed {
             float *to[kernels::gemm_max_pixels];
             run_pixels(middle, pixel, t.pixels(), a);
             tile_pixels(out, t, to);
-            c.kernels.gemm(gemm_over(pointwise_.only_conv()->matrix(), a, to, t.pixels(), activation::gelu));
+            run_matrix(c, matrix, {a, t.pixels(), layout, middle + middle_floats}, to, {.after = activation::gelu});
         });
     }
 

@@ -2,6 +2,7 @@
 // The convolutional stem: 3 x 3 stride 2, depthwise 3 x 3 stride 2, 1 x 1, each with GELU (paper, figure 2b).
 #pragma once
 
+#include "fastvit/parts/encoded_windows.hpp"
 #include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/mobile_one.hpp"
 #include "fastvit/parts/part_cost.hpp"
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,8 +51,9 @@ class stem {
     }
 
     stem(const kernels::weight_target &target, const weights &w, const config &c)
-        : first_(target, w.convs[0], activation::gelu), second_(target, w.convs[1], activation::gelu),
-          third_(target, w.convs[2], activation::gelu), one_(channel_affine::identity(c.channels)) {}
+        : first_(target.in("0"), w.convs[0], activation::gelu, target.without_skip),
+          second_(target.in("1"), w.convs[1], activation::gelu),
+          third_(target.in("2"), w.convs[2], activation::gelu, target.without_skip), one_(channel_affine::identity(c.channels)) {}
 
     /// Images of the extent `size`, to a map of the extent output().
     void run(const context &c, const image_source &images, const extent &size, const map &out) const {
@@ -85,77 +88,128 @@ class stem {
         const convolution &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
         const scope s(c);
         const extent half = output_extent(first.dims(), size);
-        const map picture_layout = unplaced_map({1, 4 * step + 3, size.width, size.channels}, 1, size.channels);
+        const picture_rows picture(c, first, size);
         const map strip_layout =
             unplaced_map({1, 2 * step + 1, half.width, half.channels}, 1, kernels::padded_channels(half.channels));
         const index_type pixel = strip_layout.pixel_stride, width = out.size.width;
-        const index_type picture_floats = kernels::padded_channels(picture_layout.floats()), strip_floats = strip_layout.floats();
-        const index_type floats = picture_floats + strip_floats + step * width * pixel;
+        const operand_layout operand(c, third.matrix(), std::min(width, kernels::gemm_max_pixels));
+        const index_type strip_floats = strip_layout.floats(), narrow_floats = step * width * pixel;
+        const index_type floats = picture.floats() + strip_floats + narrow_floats + operand.floats;
         float *const scratch = c.take_scratch(floats);
         // Two bands for each worker, but at least two steps a band.
         const tiling bands = tiling::bands(out.size, std::max(out.size.height / (2 * c.workers), 2 * step), c.workers);
         c.parallel(bands.count(), [&](index_type i, int worker) {
             const tile t = bands[i];
             float *const memory = scratch + worker * floats;
-            map picture = picture_layout; // row r of it is row 4 y - 3 + r of the image
-            picture.origin = memory + picture.origin_offset();
             map strip = strip_layout; // row r of it is row 2 y - 1 + r of the first convolution's output
-            strip.origin = memory + picture_floats + strip.origin_offset();
-            float *const narrow = memory + picture_floats + strip_floats;
-            clear_halo(picture);
+            strip.origin = memory + picture.floats() + strip.origin_offset();
+            float *const narrow = memory + picture.floats() + strip_floats, *const encoded = narrow + narrow_floats;
+            picture.clear(memory);
             clear_halo(strip);
             // Windows start at row 0 here. Convolutions, which pad, assume that they start one row above.
-            map picture_windows = picture, strip_windows = strip;
-            picture_windows.origin += picture.row_stride;
+            map strip_windows = strip;
             strip_windows.origin += strip.row_stride;
             for (index_type y = t.y, rows = 0; y < t.y + t.rows; y += rows) {
                 if (y > t.y) std::copy_n(strip.at(0, 2 * rows, 0), half.width * pixel, strip.at(0, 0, 0));
                 rows = std::min(step, t.y + t.rows - y);
-                images.import_rows(size, t.image, 4 * y - 3, 4 * rows + 3, picture);
+                picture.import(c, memory, images, size, t.image, 4 * y - 3, 4 * rows + 3);
                 for (index_type r = y > t.y ? 1 : 0; r < 2 * rows + 1; ++r) {
                     const index_type row = 2 * y - 1 + r;
                     if (row < 0 || row >= half.height)
                         std::fill_n(strip.at(0, r, 0), half.width * pixel, 0.0F);
                     else
-                        run_first(c, first, picture_windows, {0, r, 0, 1, half.width}, strip.at(0, r, 0), pixel);
+                        picture.run(c, memory, first, r, half.width, strip.at(0, r, 0), pixel);
                 }
                 for (index_type x = 0, count; x < width; x += count) {
                     count = std::min(block, width - x);
                     c.kernels.depthwise(depthwise_over(second.depthwise(), strip_windows, {0, 0, x, rows, count},
                                                        narrow + x * pixel, pixel, width * pixel));
                 }
-                c.kernels.affine({.x = narrow,
-                                  .x_pixel = pixel,
-                                  .y = narrow,
-                                  .y_pixel = pixel,
-                                  .pixels = rows * width,
-                                  .channels = pixel,
-                                  .scale = one_.scale(),
-                                  .shift = one_.shift(),
-                                  .act = activation::gelu});
+                if (!encodes(third.matrix()))
+                    c.kernels.affine({.x = narrow,
+                                      .x_pixel = pixel,
+                                      .y = narrow,
+                                      .y_pixel = pixel,
+                                      .pixels = rows * width,
+                                      .channels = pixel,
+                                      .scale = one_.scale(),
+                                      .shift = one_.shift(),
+                                      .act = activation::gelu});
                 for (index_type r = 0; r < rows; ++r)
-                    run_third(c, third, narrow + r * width * pixel, pixel, {t.image, y + r, 0, 1, width}, out);
+                    run_third(c, third, operand, narrow + r * width * pixel, pixel, encoded, {t.image, y + r, 0, 1, width}, out);
             }
         });
     }
 
-    static void run_first(const context &c, const convolution &first, const map &in, tile row, float *out, index_type pixel) {
-        float *to[kernels::gemm_max_pixels];
-        for (const index_type end = row.columns; row.x < end; row.x += row.columns, out += row.columns * pixel) {
-            row.columns = std::min(kernels::gemm_max_pixels, end - row.x);
-            run_pixels(out, pixel, row.columns, to);
-            first.run_dense(c, in, row, to, activation::gelu);
+    // The rows of an image that a step needs, in the memory of a worker: float32, or encoded for the first convolution.
+    class picture_rows {
+      public:
+        picture_rows(const context &c, const convolution &first, const extent &size)
+            : layout_(unplaced_map({1, rows, size.width, size.channels}, 1, size.channels)) {
+            if (encodes(first.matrix())) {
+                encoded_.emplace(c, first.matrix(), first.dims(), rows, size.width,
+                                 std::min((size.width + 1) / 2, kernels::gemm_max_pixels));
+                layout_ = unplaced_map({1, 1, size.width, size.channels}, 1, size.channels);
+            }
+            // Encoding reads a row up to a multiple of channel_padding.
+            plain_floats_ = kernels::padded_channels(layout_.floats() + kernels::channel_padding - 1);
         }
-    }
 
-    static void run_third(const context &c, const convolution &third, float *in, index_type pixel, tile row, const map &out) {
+        index_type floats() const noexcept { return plain_floats_ + (encoded_ ? encoded_->floats() : 0); }
+        void clear(float *memory) const { clear_halo(placed(memory)); }
+
+        /// Row r of them becomes row `row` + r of the image.
+        void import(const context &c, float *memory, const image_source &images, const extent &size, index_type image,
+                    index_type row, index_type count) const {
+            const map picture = placed(memory);
+            if (!encoded_) return images.import_rows(size, image, row, count, picture);
+            for (index_type r = 0; r < count; ++r) {
+                images.import_rows(size, image, row + r, 1, picture);
+                encoded_->encode_row(c, memory + plain_floats_, r, picture.at(0, 0, -1));
+            }
+        }
+
+        /// A row of the first convolution's output, whose windows begin in row 2 r.
+        void run(const context &c, float *memory, const convolution &first, index_type r, index_type width, float *out,
+                 index_type pixel) const {
+            float *to[kernels::gemm_max_pixels];
+            map windows = placed(memory); // without the row above that the convolution pads
+            windows.origin += windows.row_stride;
+            for (index_type x = 0, count; x < width; x += count, out += count * pixel) {
+                count = std::min(kernels::gemm_max_pixels, width - x);
+                run_pixels(out, pixel, count, to);
+                if (encoded_)
+                    encoded_->multiply(c, first.matrix(), memory + plain_floats_, 2 * r, x, count, to, activation::gelu);
+                else
+                    first.run_dense(c, windows, {0, r, x, 1, count}, to, activation::gelu);
+            }
+        }
+
+      private:
+        static constexpr index_type rows = 4 * step + 3;
+        map placed(float *memory) const noexcept {
+            map m = layout_;
+            m.origin = memory + m.origin_offset();
+            return m;
+        }
+
+        map layout_; // of all rows, or of the one that is encoded next
+        index_type plain_floats_ = 0;
+        std::optional<encoded_windows> encoded_;
+    };
+
+    // GELU is computed while the operand is encoded, if it is.
+    static void run_third(const context &c, const convolution &third, const operand_layout &operand, float *in, index_type pixel,
+                          float *encoded, tile row, const map &out) {
         const float *a[kernels::gemm_max_pixels];
         float *to[kernels::gemm_max_pixels];
+        const kernels::packed_matrix &matrix = third.matrix();
         for (const index_type end = row.columns; row.x < end; row.x += row.columns, in += row.columns * pixel) {
             row.columns = std::min(kernels::gemm_max_pixels, end - row.x);
             run_pixels(in, pixel, row.columns, a);
             tile_pixels(out, row, to);
-            c.kernels.gemm(gemm_over(third.matrix(), a, to, row.columns, activation::gelu));
+            run_matrix(c, matrix, {a, row.columns, operand, encoded}, to,
+                       {.before = encodes(matrix) ? activation::gelu : activation::none, .after = activation::gelu});
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Weights of convolutions that int8 computes in float32, rounded to the 16 bits in which a quantised checkpoint holds them.
+// Weights of convolutions that int8 does not compute in 8 bits, rounded to the 16 in which a quantised checkpoint holds them.
 #pragma once
 
 #include "fastvit/base/float16.hpp"

@@ -37,7 +37,8 @@ template <int Count, class Vec = vec> FASTVIT_ALWAYS_INLINE void gelu(float *con
         gelu_power(x);
 }
 
-/// As gelu_power(), but within 2.5e-4 * max(1, |x|), for values that are rounded to 8 bits next: the polynomial has degree 3.
+/// As gelu_power(), but within 2.5e-4 * max(1, |x|), for values that are rounded to 8 bits next, or are sums of products of
+/// numbers that were: the polynomial has degree 3.
 /// Fitted by tools/fit_math.py, so that the error is within 8.1e-4 * |x| near 0 too: all values of a pixel may be small.
 template <int Count> FASTVIT_ALWAYS_INLINE void rough_gelu(vec (&x)[Count]) {
     constexpr float limit = 6.18251419F;

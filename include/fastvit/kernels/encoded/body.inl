@@ -271,6 +271,21 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
     }
 }
 
+template <int Pixels, int Vectors> FASTVIT_ALWAYS_INLINE void rough_gelu_pixels(float *const *c, index_type column) {
+    vec values[Pixels * Vectors];
+    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) values[i * Vectors + j] =
+        vec::load(c[i] + column + j * vec::lanes);
+    rough_gelu(values);
+    FASTVIT_UNROLL for (int i = 0; i < Pixels; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) values[i * Vectors + j]
+        .store(c[i] + column + j * vec::lanes);
+}
+
+/// See activate_panel().
+template <int Vectors> void rough_gelu_panel(float *const *c, index_type pixels, index_type column) {
+    for (; pixels >= 2; pixels -= 2, c += 2) rough_gelu_pixels<2, Vectors>(c, column);
+    if (pixels > 0) rough_gelu_pixels<1, Vectors>(c, column);
+}
+
 /// A panel for all pixels; see gemm_panel_of().
 template <class Product, int Vectors>
 void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
@@ -293,7 +308,7 @@ void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::
         ahead += g.matrix.rows / (4 * Product::group) * 4 * prefetched_floats<Vectors>;
         if (ahead >= panel + 2 * panel_bytes) ahead = panel;
     }
-    if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
+    if (g.act == activation::gelu) rough_gelu_panel<Vectors>(g.c, g.pixels, column);
 }
 
 template <class Product, int Vectors>
@@ -317,6 +332,7 @@ template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
     FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
     FASTVIT_ASSERT((g.pixels == 0 || (g.a && g.c)) && g.pixels >= 0 && g.pixels <= gemm_max_pixels);
     FASTVIT_ASSERT(g.a_pixel >= m.padded_rows() * Product::element_bytes && (!g.residual || g.act == activation::none));
+    FASTVIT_ASSERT(g.act == activation::none || g.act == activation::gelu);
     FASTVIT_ASSERT(g.column_begin >= 0 && g.column_end <= m.columns && g.column_begin % panel == 0);
     FASTVIT_ASSERT(g.column_end % panel == 0 || g.column_end == m.columns);
     for (index_type column = g.column_begin; column < g.column_end; column += panel) {

@@ -47,8 +47,8 @@ struct encode_args {
 
 /// C[p][n] = act(bias[n] + sum over k of A[p][k] * W[k][n]), or, without an activation, bias[n] + the sum + residual[p][n].
 ///
-/// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: before the activation, the same bits
-/// in every tier whose fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two
+/// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: the same bits in every tier whose
+/// fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two
 /// products.
 struct encoded_gemm_args {
     const std::byte *a; ///< the first pixel, as encode() left it
@@ -60,7 +60,7 @@ struct encoded_gemm_args {
     const float *const *residual = nullptr; ///< as in gemm_args
     index_type column_begin = 0;            ///< as in gemm_args
     index_type column_end;
-    activation act = activation::none;
+    activation act = activation::none; ///< none or gelu, as exact as in encode_args
 };
 
 /// The most rows of an int8 matrix: 127 * 127 * 131072 fits the sums' 32 bits.
