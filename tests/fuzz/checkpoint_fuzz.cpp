@@ -93,17 +93,17 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         return 0;
     }
     const std::string file = to_file(input);
-    bool has_bytes = false; // that may be quantised matrices
+    std::size_t element = sizeof(float); // the smallest, in bytes; of bytes, quantised matrices are made
     fuzz::bounded(file.size(), 2, [&] {
         std::optional<checkpoint> source;
         if (!fuzz::accepts([&] { source = checkpoint::from_bytes(io_test::bytes_of(file), "FILE"); })) return;
         for (const io::stored_tensor &t : source->tensors()) {
             fuzz::require(fuzz::inside(t.bytes, io_test::bytes_of(file)), "a tensor is inside the file");
             fuzz::accepts([&] { (void)io::read_float(t); });
-            has_bytes = has_bytes || t.type == io::dtype::i8;
+            if (t.type == io::dtype::i8 || io::is_floating(t.type)) element = std::min(element, io::size_of(t.type));
         }
     });
-    run_all_ways(file.size(), has_bytes ? 9 : 3, [&](const model_options &options) {
+    run_all_ways(file.size(), static_cast<int>(2 * sizeof(float) / element + 1), [&](const model_options &options) {
         return model(checkpoint::from_bytes(io_test::bytes_of(file), "FILE"), options);
     });
     return 0;

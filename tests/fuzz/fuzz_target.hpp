@@ -44,8 +44,7 @@ template <class F> bool accepts(F &&f) {
     }
 }
 
-/// Runs f(), which must not take more than 3 n + 64 MB for a file of n bytes; `n_times` is less where the file itself is there
-/// already, and 6 where it may have quantised matrices.
+/// Runs f(), which must not take more than n_times n + 64 MB for a file of n bytes.
 template <class F> void bounded(std::size_t n, int n_times, F &&f) {
     const std::size_t most = n * static_cast<std::size_t>(n_times) + (std::size_t{64} << 20);
     require(counted_memory::peak_of(f) <= most, "memory is bounded by the file's size");

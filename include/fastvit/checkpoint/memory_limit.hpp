@@ -86,10 +86,12 @@ class memory_counter final : public parts::archive {
     index_type largest_window_ = 0, largest_matrix_ = 0; // elements
 };
 
-/// Bytes that making a model of a file of n bytes may take, the pages of the file among them: float32 weights of a float16 file
-/// are 2 n. Those of a quantised one are 4 n, and as much again where most of it is one matrix, which is read as float32 before
-/// it is packed: its bytes count three times.
-constexpr std::uint64_t most_memory(std::uint64_t n) noexcept { return 3 * n + (std::uint64_t{64} << 20); }
+/// Bytes that making a model of a file of n bytes may take, if the smallest type of its elements has `element` bytes: the packed
+/// float32 weights, and as much again where most of it is one matrix, which is read as float32 before it is packed, and the pages
+/// of the file. 3 n of float32, 5 n of 16 bits, 9 n of a quantised file, and what small files need.
+constexpr std::uint64_t most_memory(std::uint64_t n, std::size_t element) noexcept {
+    return n * (2 * sizeof(float) / element + 1) + (std::uint64_t{64} << 20);
+}
 
 /// What the system and the allocator round up and keep, in huge pages of 2 MB and freed blocks of up to some MB: 19 MB were seen
 /// beyond the estimate (MA36 in 16 bits, glibc).
@@ -118,7 +120,7 @@ inline memory_need memory_needed(const state_dict &dict, const architecture &net
 inline memory_need check_memory(const state_dict &dict, const architecture &net) {
     const memory_need need = memory_needed(dict, net);
     const std::uint64_t needed = need.bytes + allocator_slack;
-    const std::uint64_t most = most_memory(dict.source().size_in_bytes() * (dict.any_quantised() ? 3 : 1));
+    const std::uint64_t most = most_memory(dict.source().size_in_bytes(), dict.smallest_element());
     if (needed > most)
         throw error(error_kind::unsupported, {.problem = "the network would take more memory than the size of its file justifies",
                                               .expected = "at most " + std::to_string(most >> 20) + " MB",

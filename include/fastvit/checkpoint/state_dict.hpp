@@ -51,6 +51,9 @@ class state_dict {
         compose_weights();
         find_scales();
         find_head();
+        for (const auto &[name, e] : tensors_)
+            if (io::is_floating(e.stored->type) || (e.second && !e.how))
+                smallest_element_ = std::min(smallest_element_, io::size_of(e.stored->type));
     }
 
     const checkpoint &source() const noexcept { return source_; }
@@ -92,8 +95,8 @@ class state_dict {
         const auto at = tensors_.find(canonical);
         return at != tensors_.end() && at->second.second && !at->second.how;
     }
-    /// Whether any tensor is.
-    bool any_quantised() const noexcept { return any_quantised_; }
+    /// Bytes of the smallest type that the tensors' elements have: 4, 2, or 1 where any is quantised.
+    std::size_t smallest_element() const noexcept { return smallest_element_; }
 
     /// Whether the last linear layer is inside a Sequential instead of in its usual place. It may lack a bias.
     bool linear_moved() const noexcept { return linear_moved_; }
@@ -193,7 +196,6 @@ class state_dict {
                                                             .tensor = scales->name,
                                                             .file = source_.file()});
             weight->second.second = scales;
-            any_quantised_ = true;
             at = tensors_.erase(at);
         }
     }
@@ -250,7 +252,8 @@ class state_dict {
     const checkpoint &source_;
     io::name_translator names_;
     std::map<std::string, entry, std::less<>> tensors_;
-    bool linear_moved_ = false, any_quantised_ = false;
+    bool linear_moved_ = false;
+    std::size_t smallest_element_ = sizeof(float);
     std::vector<const io::stored_tensor *> other_head_;
 };
 
