@@ -204,12 +204,12 @@ FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std:
 
 /// Rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed and stored
 /// again: two instantiations, where gemm_tile() has one for each number of rows.
-template <class Product, int Rows, int Vectors>
+template <class Product, int Rows, int Vectors, bool Few>
 FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
                                         const std::byte *ahead) {
     constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
     constexpr index_type operand_bytes = Product::group * Product::element_bytes;
-    constexpr index_type prefetched = 4 * prefetched_floats<Vectors>;
+    constexpr index_type prefetched = 4 * (Few ? 2 : 1) * prefetched_floats<Vectors>;
     const packed_matrix_view &m = g.matrix;
     const index_type last = g.pixels - 1 - pixel;
     const std::byte *a[Rows];
@@ -297,15 +297,22 @@ void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::
     constexpr int fewer = rows - 1;
     // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
     const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
+    const bool few = are_few<Vectors>((g.pixels + rows - 1) / rows);
     for (index_type pixel = 0; pixel < g.pixels;) {
+        index_type twice = 1;
         if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
-            encoded_tile<Product, rows, Vectors>(g, pixel, column, panel, ahead);
+            if (few) {
+                encoded_tile<Product, rows, Vectors, true>(g, pixel, column, panel, ahead);
+                twice = 2;
+            } else {
+                encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead);
+            }
             pixel += rows;
         } else if constexpr (!one_height) {
-            encoded_tile<Product, fewer, Vectors>(g, pixel, column, panel, ahead);
+            encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead);
             pixel += fewer;
         }
-        ahead += g.matrix.rows / (4 * Product::group) * 4 * prefetched_floats<Vectors>;
+        ahead += g.matrix.rows / (4 * Product::group) * 4 * twice * prefetched_floats<Vectors>;
         if (ahead >= panel + 2 * panel_bytes) ahead = panel;
     }
     if (g.act == activation::gelu) rough_gelu_panel<Vectors>(g.c, g.pixels, column);

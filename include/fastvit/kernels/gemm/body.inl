@@ -5,13 +5,20 @@
 /// would fetch the next panel only at the end of this one if it has 32 columns, and not all of it if it has 48.
 template <int Vectors> inline constexpr index_type prefetched_floats = (Vectors * vec::lanes) > 16 ? 32 : 16;
 
+/// Whether so many tiles would still not fetch the next panel: then they prefetch twice as much. Two tiles are the last stage of
+/// MCi3 and MCi4, whose weights come from memory.
+template <int Vectors> constexpr bool are_few(index_type tiles) {
+    return tiles * prefetched_floats<Vectors> < 4 * Vectors * vec::lanes;
+}
+
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
 /// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
-/// twentieth of its time on the mispredicted way out. Each iteration prefetches some more of what lies ahead.
-template <int Rows, int Vectors>
+/// twentieth of its time on the mispredicted way out. Each iteration prefetches some more of what lies ahead,
+/// twice as much where tiles are few.
+template <int Rows, int Vectors, bool Few>
 FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
                                      const float *ahead) {
-    constexpr index_type width = Vectors * vec::lanes;
+    constexpr index_type width = Vectors * vec::lanes, prefetched = (Few ? 2 : 1) * prefetched_floats<Vectors>;
     const float *a[Rows];
     vec acc[Rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
@@ -28,9 +35,8 @@ FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index
                 FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) accumulate(acc[i][j], x, w[j]);
             }
         };
-        for (; k + 4 <= g.segment; k += 4, panel += 4 * width, ahead += prefetched_floats<Vectors>) {
-            FASTVIT_UNROLL for (index_type i = 0; i < prefetched_floats<Vectors>; i += channel_padding)
-                __builtin_prefetch(ahead + i, 0, 2);
+        for (; k + 4 <= g.segment; k += 4, panel += 4 * width, ahead += prefetched) {
+            FASTVIT_UNROLL for (index_type i = 0; i < prefetched; i += channel_padding) __builtin_prefetch(ahead + i, 0, 2);
             step(0), step(1), step(2), step(3);
         }
         for (; k < g.segment; ++k, panel += width) step(0);
@@ -71,7 +77,13 @@ void gemm_rows_of(const gemm_args &g, index_type rows, index_type pixel, index_t
     if constexpr (Rows > 1) {
         if (rows < Rows) return gemm_rows_of<Rows - 1, Vectors>(g, rows, pixel, column, panel, ahead);
     }
-    gemm_tile<Rows, Vectors>(g, pixel, column, panel, ahead);
+    gemm_tile<Rows, Vectors, false>(g, pixel, column, panel, ahead);
+}
+
+/// The tile of gemm_rows rows where tiles are few.
+template <int Vectors>
+void gemm_few_rows_of(const gemm_args &g, index_type pixel, index_type column, const float *panel, const float *ahead) {
+    gemm_tile<gemm_rows, Vectors, true>(g, pixel, column, panel, ahead);
 }
 
 /// A panel for all pixels: after the first tile it comes from the first-level cache. Meanwhile the next panel is fetched, a
@@ -81,11 +93,15 @@ template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column,
     const float *ahead = panel + panel_floats;
     // Tiles of nearly equal height: a remainder of 8 rows keeps the multiply-add units busy as 4 + 4, but not as 6 + 2.
     index_type tiles = (g.pixels + gemm_rows - 1) / gemm_rows;
+    const bool few = are_few<Vectors>(tiles);
     for (index_type pixel = 0; tiles > 0; --tiles) {
-        const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;
-        gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
+        const index_type rows = (g.pixels - pixel + tiles - 1) / tiles, twice = few && rows == gemm_rows ? 2 : 1;
+        if (twice == 2)
+            gemm_few_rows_of<Vectors>(g, pixel, column, panel, ahead);
+        else
+            gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
         pixel += rows;
-        ahead += g.segment / 4 * prefetched_floats<Vectors>;
+        ahead += g.segment / 4 * twice * prefetched_floats<Vectors>;
         if (ahead >= panel + 2 * panel_floats) ahead = panel;
     }
     if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
