@@ -123,20 +123,23 @@ TEST(pictures, of_any_sizes_are_one_batch) {
     }
 }
 
+// Also where the stem encodes the image's rows.
 TEST(pictures, that_are_their_own_crop_are_read_where_they_are) {
-    const model net = small_model();
     const preprocessing how = preprocessing::imagenet(64, 1);
     const noise own(64, 64);
     const noise others[] = {noise(64, 64, 4), noise(64, 64, 1), noise(64, 64, 3, 5), noise(63, 64), noise(64, 65)};
-    workspace space;
-    for (const noise &other : others) {
-        for (const std::vector<picture_view> &batch :
-             {std::vector{own.view()}, std::vector{other.view()}, std::vector{own.view(), other.view()}, std::vector{own.view()}})
-            expect_same_bits(run(net, preprocessed(batch, how)), run_pictures(net, batch, how, space));
+    for (const precision type : precisions) {
+        const model net(seeded_checkpoint(small_net(), io::spelling::timm), {.precision = type});
+        workspace space;
+        for (const noise &other : others) {
+            for (const std::vector<picture_view> &batch : {std::vector{own.view()}, std::vector{other.view()},
+                                                           std::vector{own.view(), other.view()}, std::vector{own.view()}})
+                expect_same_bits(run(net, preprocessed(batch, how)), run_pictures(net, batch, how, space));
+        }
+        // Not cropped to the same size, but enlarged first.
+        expect_same_bits(run(net, preprocess(own.view(), preprocessing::imagenet(64, 0.5))),
+                         run_pictures(net, {own.view()}, preprocessing::imagenet(64, 0.5), space));
     }
-    // Not cropped to the same size, but enlarged first.
-    expect_same_bits(run(net, preprocess(own.view(), preprocessing::imagenet(64, 0.5))),
-                     run_pictures(net, {own.view()}, preprocessing::imagenet(64, 0.5), space));
 }
 
 // Runs the last task first, each on another worker's memory.
