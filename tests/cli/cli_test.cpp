@@ -457,7 +457,7 @@ TEST(cli_verify, compares_a_precision_with_float32) {
             EXPECT_GT(report["cosines"][result], 0.99);
             EXPECT_LT(report["cosines"][result], 1);
         }
-        EXPECT_EQ(report["layers"].size(), name == "int8" ? 18 : 16); // qkv and the classifier
+        EXPECT_EQ(report["layers"].size(), 18);
         for (const json &layer : report["layers"]) {
             const std::string part = layer["name"];
             const bool without_skip = part.starts_with("stem.") || part.find(".downsample.") != part.npos;

@@ -192,7 +192,7 @@ void expect_near_in_bfloat16(const typename Part::weights &w, const typename Par
         SCOPED_TRACE(testing::Message() << x.images << " x " << x.height << " x " << x.width << ", " << tier.name);
         fastvit::kernels::weight_target target(*tier.kernels);
         const maps<float> exact = run_block(*tier.kernels, one, run(Part(target, folded, config)), x, {});
-        target.without_skip = fastvit::precision::bfloat16;
+        target.sensitive = fastvit::precision::bfloat16;
         const runnable block = run(Part(target, folded, config));
         const maps<float> got = run_block(*tier.kernels, one, block, x, {});
         // 2^-9 of each factor, and GELU's 2.5e-4, where few terms are added up.

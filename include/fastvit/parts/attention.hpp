@@ -116,7 +116,6 @@ class attention_block {
   private:
     // Sensitive, as softmax is exponential in the scores: of six inputs that differ by thousandths, the cosine between SA36's
     // embeddings in int8 and float32 is 0.9962 to 0.9994 with activations of 7 bits, 0.9997 to 0.9998 with 14 or in float32.
-    // bfloat16 here too would take that of an official input from 0.99998 to 0.99988.
     //
     // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than powers
     // of e.

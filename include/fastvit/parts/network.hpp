@@ -21,7 +21,7 @@ class network {
     network(const architecture &net, const kernels::kernel_table &tier, fastvit::precision type)
         : net_(net), target_(tier, &memory_) {
         target_.type = type;
-        target_.without_skip = precision_without_skip(net, type);
+        target_.sensitive = precision_of_sensitive(net, type);
         target_.notes = &layers_;
     }
     network(const network &) = delete;
@@ -62,16 +62,17 @@ class network {
     }
 
   private:
-    // What the dense convolutions of the stem and of the patch embeddings compute in. No skip connection leads past them, so what
-    // they lose stays. 1 - cosine of T8's embedding, the worst of the official inputs: in int8 5e-5, where it is 3e-5 with these
-    // layers in float32; in bfloat16 2e-5 instead of 2e-7. But behind more than four attention blocks with a BatchNorm, as SA36
-    // and MA36 have, whose softmax is exponential in what it gets, it would be 2e-4 in bfloat16, more than its 1e-4.
-    static fastvit::precision precision_without_skip(const architecture &net, fastvit::precision type) {
+    // What loses most below float32 is what no skip connection leads past, the dense convolutions of the stem and of the patch
+    // embeddings, and attention's qkv and the classifier. 1 - cosine of T8's embedding, the worst of the official inputs: with
+    // the convolutions in bfloat16 it is in int8 5e-5 instead of 3e-5, and in bfloat16, with the others too, 2e-5 instead of
+    // 2e-7. But behind more than four attention blocks with a BatchNorm, as SA36 and MA36 have, whose softmax is exponential in
+    // what it gets, it would be 2e-4 in bfloat16, more than its 1e-4.
+    static fastvit::precision precision_of_sensitive(const architecture &net, fastvit::precision type) {
         if (type != precision::bfloat16) return type == precision::int8 ? precision::bfloat16 : type;
-        index_type sensitive = 0;
+        index_type attention_blocks = 0;
         for (const stage_architecture &s : net.stages)
-            if (s.mixer == token_mixer::attention && s.norm == attention_norm::batch_norm) sensitive += s.blocks;
-        return sensitive > 4 ? precision::float32 : type;
+            if (s.mixer == token_mixer::attention && s.norm == attention_norm::batch_norm) attention_blocks += s.blocks;
+        return attention_blocks > 4 ? precision::float32 : type;
     }
 
     // A part of a batch: the number of its first image, and its extent.

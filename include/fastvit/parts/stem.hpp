@@ -51,9 +51,9 @@ class stem {
     }
 
     stem(const kernels::weight_target &target, const weights &w, const config &c)
-        : first_(target.in("0"), w.convs[0], activation::gelu, target.without_skip),
+        : first_(target.in("0"), w.convs[0], activation::gelu, target.sensitive),
           second_(target.in("1"), w.convs[1], activation::gelu),
-          third_(target.in("2"), w.convs[2], activation::gelu, target.without_skip), one_(channel_affine::identity(c.channels)) {}
+          third_(target.in("2"), w.convs[2], activation::gelu, target.sensitive), one_(channel_affine::identity(c.channels)) {}
 
     /// Images of the extent `size`, to a map of the extent output().
     void run(const context &c, const image_source &images, const extent &size, const map &out) const {

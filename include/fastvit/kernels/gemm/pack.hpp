@@ -267,10 +267,10 @@ inline packed_matrix pack_gemm(const weight_target &target, const unpacked_matri
     return pack_floats(target, type, matrix);
 }
 
-/// A matrix whose activations 7 bits, or bfloat16, would serve badly: for int8 in 8 bits with its operand in two parts, unless 8
-/// bits would lose too much of these weights; otherwise in float32. `result_scale`, one for each column or null, multiplies what
-/// it gives, bias included. In int8 the scales take it up, so that the bytes are those of the weights alone, which a quantised
-/// checkpoint has; and the bias is halved, as each of the two products adds it.
+/// A matrix whose activations 7 bits would serve badly: for int8 in 8 bits with its operand in two parts, unless 8 bits would
+/// lose too much of these weights, then in float32; otherwise in the target's type of what is sensitive. `result_scale`, one for
+/// each column or null, multiplies what it gives, bias included. In int8 the scales take it up, so that the bytes are those of
+/// the weights alone, which a quantised checkpoint has; and the bias is halved, as each of the two products adds it.
 inline packed_matrix pack_sensitive(const weight_target &target, unpacked_matrix matrix, const float *result_scale = nullptr) {
     FASTVIT_ASSERT(!matrix.column_scale);
     if (target.type == precision::int8) {
@@ -289,7 +289,9 @@ inline packed_matrix pack_sensitive(const weight_target &target, unpacked_matrix
         target.note(precision::float32, in_8_bits.refusal);
     }
     matrix.column_scale = result_scale;
-    return pack_floats(target, precision::float32, matrix);
+    const precision type = target.type == precision::int8 ? precision::float32 : target.sensitive;
+    if (type == precision::bfloat16) target.note(type, {});
+    return pack_floats(target, type, matrix);
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
