@@ -68,8 +68,8 @@ class model {
     [[nodiscard]] fastvit::precision precision() const noexcept;
     /// The dense layers that may compute in that, in the order in which they run, and what each computes in. Where the model is
     /// int8, bfloat16 takes over for weights that would lose too much and for more than 131072 inputs, or float32 for attention's
-    /// qkv and the classifier. Those two and the stem's and the patch embeddings' are listed where they are not always float32. As
-    /// long as the model lives.
+    /// qkv and the classifier. Those two and the stem's and the patch embeddings' are listed where they are not always float32.
+    /// As long as the model lives.
     [[nodiscard]] std::span<const layer_precision> layers() const &noexcept;
     std::span<const layer_precision> layers() const && = delete;
 
