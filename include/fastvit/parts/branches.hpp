@@ -44,14 +44,15 @@ class branch_sum {
 /// activation.
 class branched_convolution {
   public:
-    /// `folded`: the one convolution, or null where the caller adds the branches(). `dense`: float32 unless that one is dense;
-    /// see convolution.
+    /// `folded`: the one convolution, or null where the caller adds the branches(). No skip connection leads past a dense one.
     branched_convolution(const kernels::weight_target &target, const reparam::conv_shape &dims, const reparam::conv *folded,
-                         const squeeze_excite::weights *gate, activation act, precision dense = precision::float32)
+                         const squeeze_excite::weights *gate, activation act)
         : dims_(dims), act_(act) {
         if (folded) {
+            const precision dense = target.sensitive;
             conv_.emplace(target, dims, folded->kernel, folded->bias, dense);
-            if (dense != precision::float32) target.note(dense, dense == target.type ? "" : "no skip connection leads past it");
+            if (!dims.depthwise && dense != precision::float32)
+                target.note(dense, dense == target.type ? "" : "no skip connection leads past it");
         }
         if (gate) gate_.emplace(target, *gate);
     }

@@ -24,9 +24,8 @@ class mobile_one : public branched_convolution {
         std::optional<squeeze_excite::weights> gate;
     };
 
-    /// `dense`: see branched_convolution.
-    mobile_one(const kernels::weight_target &target, const weights &w, activation act, precision dense = precision::float32)
-        : branched_convolution(target, w.dims, w.folded ? &*w.folded : nullptr, w.gate ? &*w.gate : nullptr, act, dense) {
+    mobile_one(const kernels::weight_target &target, const weights &w, activation act)
+        : branched_convolution(target, w.dims, w.folded ? &*w.folded : nullptr, w.gate ? &*w.gate : nullptr, act) {
         if (w.folded) return;
         if (w.identity) branches().add(*w.identity);
         if (w.scale) branches().add(target, w.dims.with_kernel(1), *w.scale);

@@ -46,7 +46,7 @@ class patch_embed {
 
     patch_embed(const kernels::weight_target &target, const weights &w, const config &c)
         : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
-          pointwise_(target.in("proj.1"), w.pointwise, activation::gelu, target.sensitive) {}
+          pointwise_(target.in("proj.1"), w.pointwise, activation::gelu) {}
 
     /// To two new maps. The one that is read has a halo of kernel / 2.
     void run(const context &c, map_pair &maps) const {

@@ -51,9 +51,8 @@ class stem {
     }
 
     stem(const kernels::weight_target &target, const weights &w, const config &c)
-        : first_(target.in("0"), w.convs[0], activation::gelu, target.sensitive),
-          second_(target.in("1"), w.convs[1], activation::gelu),
-          third_(target.in("2"), w.convs[2], activation::gelu, target.sensitive), one_(channel_affine::identity(c.channels)) {}
+        : first_(target.in("0"), w.convs[0], activation::gelu), second_(target.in("1"), w.convs[1], activation::gelu),
+          third_(target.in("2"), w.convs[2], activation::gelu), one_(channel_affine::identity(c.channels)) {}
 
     /// Images of the extent `size`, to a map of the extent output().
     void run(const context &c, const image_source &images, const extent &size, const map &out) const {
@@ -148,7 +147,7 @@ class stem {
             : layout_(unplaced_map({1, rows, size.width, size.channels}, 1, size.channels)) {
             if (encodes(first.matrix())) {
                 encoded_.emplace(c, first.matrix(), first.dims(), rows, size.width,
-                                 std::min((size.width + 1) / 2, kernels::gemm_max_pixels));
+                                 std::min(output_extent(first.dims(), size).width, kernels::gemm_max_pixels));
                 layout_ = unplaced_map({1, 1, size.width, size.channels}, 1, size.channels);
             }
             // Encoding reads a row up to a multiple of channel_padding.
