@@ -323,9 +323,11 @@ class product {
 struct product_shape {
     index_type pixels, rows, columns;
 };
-constexpr product_shape product_shapes[] = {{1, 1, 1},    {1, 16, 16},   {2, 3, 17},    {5, 4, 32},    {6, 7, 48},
-                                            {7, 37, 80},  {8, 48, 96},   {9, 50, 112},  {13, 76, 304}, {16, 64, 192},
-                                            {31, 15, 64}, {48, 130, 20}, {64, 96, 384}, {256, 33, 50}};
+// The last four: two tiles of 4 to 8 pixels take turns at panels of more than 256 KB, even those of 16 columns.
+constexpr product_shape product_shapes[] = {{1, 1, 1},       {1, 16, 16},     {2, 3, 17},     {5, 4, 32},    {6, 7, 48},
+                                            {7, 37, 80},     {8, 48, 96},     {9, 50, 112},   {13, 76, 304}, {16, 64, 192},
+                                            {31, 15, 64},    {48, 130, 20},   {64, 96, 384},  {256, 33, 50}, {8, 16650, 20},
+                                            {10, 16650, 16}, {12, 16650, 16}, {16, 16650, 40}};
 
 TEST_P(encoded, products_are_right_for_every_shape) {
     for (const precision type : {precision::bfloat16, precision::int8})

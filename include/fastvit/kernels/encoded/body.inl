@@ -202,26 +202,35 @@ FASTVIT_ALWAYS_INLINE void multiply_pairs(const encoded_gemm_args &g, const std:
         Product::split(blocks[i][2 * j], blocks[i][2 * j + 1], acc[2 * i][j], acc[2 * i + 1][j]);
 }
 
+/// Rows [begin, end) of a matrix, and where the sums lie that a tile leaves if it is not the last block and begins with if it is
+/// not the first.
+template <class Product> struct k_block {
+    index_type begin, end;
+    typename Product::sums *sums;
+};
+
 /// Rows pixels x (Vectors * lanes) columns; see gemm_tile(). Where fewer pixels are left, the last one is computed and stored
-/// again: two instantiations, where gemm_tile() has one for each number of rows.
+/// again: two instantiations, where gemm_tile() has one for each number of rows. Only where tiles are few may a block be less
+/// than the matrix.
 template <class Product, int Rows, int Vectors, bool Few>
 FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
-                                        const std::byte *ahead) {
+                                        const std::byte *ahead, const k_block<Product> &block) {
     constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
     constexpr index_type operand_bytes = Product::group * Product::element_bytes;
-    constexpr index_type prefetched = 4 * (Few ? 2 : 1) * prefetched_floats<Vectors>;
+    constexpr index_type prefetched = 4 * prefetched_floats<Vectors, Few>;
     const packed_matrix_view &m = g.matrix;
     const index_type last = g.pixels - 1 - pixel;
     const std::byte *a[Rows];
     typename Product::sums acc[Rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
         a[i] = g.a + (pixel + std::min<index_type>(i, last)) * g.a_pixel;
-        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = Product::zero();
+        FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] =
+            Few && block.begin > 0 ? block.sums[i * Vectors + j] : Product::zero();
     }
     if constexpr (requires { typename Product::pixel_pair; }) {
         multiply_pairs<Product>(g, a, panel, ahead, acc);
     } else {
-        index_type offset = 0;
+        index_type offset = block.begin * Product::element_bytes;
         const auto step = [&](index_type more) FASTVIT_INLINE_LAMBDA {
             typename Product::weights w[Vectors];
             FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) w[j] =
@@ -245,9 +254,10 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
                 step(more), step(more + 1);
             }
         };
-        index_type left = (m.rows + Product::group - 1) / Product::group;
+        index_type left = (block.end - block.begin + Product::group - 1) / Product::group;
         for (; left >= 4; left -= 4, panel += 4 * step_bytes, ahead += prefetched) {
-            FASTVIT_UNROLL for (index_type i = 0; i < prefetched; i += 64) __builtin_prefetch(ahead + i, 0, 2);
+            FASTVIT_UNROLL for (index_type i = 0; i < prefetched; i += 64)
+                __builtin_prefetch(ahead + i, 0, prefetch_locality<Few>);
             step_twice(0), step_twice(2);
             offset += 4 * operand_bytes;
         }
@@ -255,6 +265,11 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
             step(0);
             offset += operand_bytes;
         }
+    }
+    if (Few && block.end < m.rows) {
+        FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j)
+            block.sums[i * Vectors + j] = acc[i][j];
+        return;
     }
     vec value[Rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) value[i][j] =
@@ -286,34 +301,63 @@ template <int Vectors> void rough_gelu_panel(float *const *c, index_type pixels,
     if (pixels > 0) rough_gelu_pixels<1, Vectors>(c, column);
 }
 
+/// See gemm_few_rows_of().
+template <class Product, int Vectors>
+void encoded_few_rows_of(const encoded_gemm_args &g, index_type pixel, index_type column, const std::byte *panel,
+                         const std::byte *ahead, const k_block<Product> &block) {
+    encoded_tile<Product, static_cast<int>(Product::rows), Vectors, true>(g, pixel, column, panel, ahead, block);
+}
+
+/// See gemm_pair_of().
+template <class Product, int Vectors>
+void encoded_pair_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
+    constexpr index_type row_bytes = Vectors * vec::lanes * size_of(Product::type), rows = Product::rows;
+    typename Product::sums between[2][rows * Vectors];
+    const index_type last = g.matrix.padded_rows();
+    for (index_type k = 0; k < last;) {
+        const index_type end = std::min(k + block_steps * Product::group, last), half = (end - k) / 2 * row_bytes;
+        const std::byte *const next = panel + (end - k) * row_bytes;
+        encoded_few_rows_of<Product, Vectors>(g, 0, column, panel, next, {k, end, between[0]});
+        encoded_few_rows_of<Product, Vectors>(g, rows, column, panel, next + half, {k, end, between[1]});
+        k = end, panel = next;
+    }
+}
+
 /// A panel for all pixels; see gemm_panel_of().
 template <class Product, int Vectors>
 void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
     const index_type panel_bytes = g.matrix.padded_rows() * Vectors * vec::lanes * size_of(Product::type);
-    const std::byte *ahead = panel + panel_bytes;
     constexpr int rows = static_cast<int>(Product::rows);
-    // Most maps have a power of 2 of pixels, which high tiles alone fit if they have one of rows.
-    constexpr bool one_height = (rows & (rows - 1)) == 0 || requires { typename Product::pixel_pair; };
-    constexpr int fewer = rows - 1;
-    // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
-    const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
-    const bool few = are_few<Vectors>((g.pixels + rows - 1) / rows);
-    for (index_type pixel = 0; pixel < g.pixels;) {
-        index_type twice = 1;
-        if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
-            if (few) {
-                encoded_tile<Product, rows, Vectors, true>(g, pixel, column, panel, ahead);
-                twice = 2;
-            } else {
-                encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead);
+    constexpr bool pairs = requires { typename Product::pixel_pair; };
+    if (!pairs && g.pixels == 2 * rows && take_turns(panel_bytes)) {
+        if constexpr (!pairs) encoded_pair_of<Product, Vectors>(g, column, panel);
+    } else {
+        const std::byte *ahead = panel + panel_bytes;
+        // Most maps have a power of 2 of pixels, which high tiles alone fit if they have one of rows.
+        constexpr bool one_height = (rows & (rows - 1)) == 0 || pairs;
+        constexpr int fewer = rows - 1;
+        // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
+        const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
+        const index_type steps = g.matrix.rows / (4 * Product::group) * 4;
+        const bool few = are_few<Vectors>((g.pixels + rows - 1) / rows);
+        const k_block<Product> whole{0, g.matrix.rows, nullptr};
+        for (index_type pixel = 0; pixel < g.pixels;) {
+            if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
+                if (few) {
+                    encoded_few_rows_of<Product, Vectors>(g, pixel, column, panel, ahead, whole);
+                    ahead += steps * prefetched_floats<Vectors, true>;
+                } else {
+                    encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead, whole);
+                    ahead += steps * prefetched_floats<Vectors>;
+                }
+                pixel += rows;
+            } else if constexpr (!one_height) {
+                encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead, whole);
+                ahead += steps * prefetched_floats<Vectors>;
+                pixel += fewer;
             }
-            pixel += rows;
-        } else if constexpr (!one_height) {
-            encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead);
-            pixel += fewer;
+            if (ahead >= panel + 2 * panel_bytes) ahead = panel;
         }
-        ahead += g.matrix.rows / (4 * Product::group) * 4 * twice * prefetched_floats<Vectors>;
-        if (ahead >= panel + 2 * panel_bytes) ahead = panel;
     }
     if (g.act == activation::gelu) rough_gelu_panel<Vectors>(g.c, g.pixels, column);
 }
