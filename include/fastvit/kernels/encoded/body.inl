@@ -217,7 +217,7 @@ FASTVIT_ALWAYS_INLINE void encoded_tile(const encoded_gemm_args &g, index_type p
                                         const std::byte *ahead, const k_block<Product> &block) {
     constexpr index_type step_bytes = Vectors * vec::lanes * Product::group * size_of(Product::type);
     constexpr index_type operand_bytes = Product::group * Product::element_bytes;
-    constexpr index_type prefetched = 4 * prefetched_floats<Vectors, Few>;
+    constexpr index_type prefetched = 4 * prefetched_floats<Vectors>(Few);
     const packed_matrix_view &m = g.matrix;
     const index_type last = g.pixels - 1 - pixel;
     const std::byte *a[Rows];
@@ -328,38 +328,34 @@ template <class Product, int Vectors>
 void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::byte *panel) {
     const index_type panel_bytes = g.matrix.padded_rows() * Vectors * vec::lanes * size_of(Product::type);
     constexpr int rows = static_cast<int>(Product::rows);
-    constexpr bool pairs = requires { typename Product::pixel_pair; };
-    if (!pairs && g.pixels == 2 * rows && take_turns(panel_bytes)) {
-        if constexpr (!pairs) encoded_pair_of<Product, Vectors>(g, column, panel);
-    } else {
-        const std::byte *ahead = panel + panel_bytes;
-        // Most maps have a power of 2 of pixels, which high tiles alone fit if they have one of rows.
-        constexpr bool one_height = (rows & (rows - 1)) == 0 || pairs;
-        constexpr int fewer = rows - 1;
-        // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
-        const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
-        const index_type steps = g.matrix.rows / (4 * Product::group) * 4;
-        const bool few = are_few<Vectors>((g.pixels + rows - 1) / rows);
-        const k_block<Product> whole{0, g.matrix.rows, nullptr};
-        for (index_type pixel = 0; pixel < g.pixels;) {
-            if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
-                if (few) {
-                    encoded_few_rows_of<Product, Vectors>(g, pixel, column, panel, ahead, whole);
-                    ahead += steps * prefetched_floats<Vectors, true>;
-                } else {
-                    encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead, whole);
-                    ahead += steps * prefetched_floats<Vectors>;
-                }
-                pixel += rows;
-            } else if constexpr (!one_height) {
-                encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead, whole);
-                ahead += steps * prefetched_floats<Vectors>;
-                pixel += fewer;
-            }
-            if (ahead >= panel + 2 * panel_bytes) ahead = panel;
-        }
+    constexpr bool pixel_pairs = requires { typename Product::pixel_pair; };
+    if constexpr (!pixel_pairs) {
+        if (take_turns(g.pixels, rows, panel_bytes)) return encoded_pair_of<Product, Vectors>(g, column, panel);
     }
-    if (g.act == activation::gelu) rough_gelu_panel<Vectors>(g.c, g.pixels, column);
+    const std::byte *ahead = panel + panel_bytes;
+    // Most maps have a power of 2 of pixels, which high tiles alone fit if they have one of rows.
+    constexpr bool one_height = (rows & (rows - 1)) == 0 || pixel_pairs;
+    constexpr int fewer = rows - 1;
+    // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
+    const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
+    const bool tiles_are_few = are_few<Vectors>((g.pixels + rows - 1) / rows);
+    const k_block<Product> whole{0, g.matrix.rows, nullptr};
+    for (index_type pixel = 0; pixel < g.pixels;) {
+        bool few = false;
+        if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
+            few = tiles_are_few;
+            if (few)
+                encoded_few_rows_of<Product, Vectors>(g, pixel, column, panel, ahead, whole);
+            else
+                encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead, whole);
+            pixel += rows;
+        } else if constexpr (!one_height) {
+            encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead, whole);
+            pixel += fewer;
+        }
+        ahead += g.matrix.rows / (4 * Product::group) * 4 * prefetched_floats<Vectors>(few);
+        if (ahead >= panel + 2 * panel_bytes) ahead = panel;
+    }
 }
 
 template <class Product, int Vectors>
@@ -368,6 +364,7 @@ void encoded_vectors_of(const encoded_gemm_args &g, index_type vectors, index_ty
         if (vectors < Vectors) return encoded_vectors_of<Product, Vectors - cell_registers>(g, vectors, column, panel);
     }
     encoded_panel_of<Product, Vectors>(g, column, panel);
+    if (g.act == activation::gelu) rough_gelu_panel<Vectors>(g.c, g.pixels, column);
 }
 
 template <class Product> constexpr matrix_format encoded_format(index_type columns) {

@@ -4,15 +4,16 @@
 /// What four steps of K prefetch: a cache line, or two where a panel is wide. With 64 pixels, as a last stage has, 8 tiles of 8
 /// would fetch the next panel only at the end of this one if it has 32 columns, and not all of it if it has 48. Where tiles are
 /// few, half of what the steps take: two tiles fetch the next panel.
-template <int Vectors, bool Few = false>
-inline constexpr index_type prefetched_floats = Few                          ? 2 * Vectors *vec::lanes
-                                                : (Vectors *vec::lanes) > 16 ? 32
-                                                                             : 16;
+template <int Vectors> constexpr index_type prefetched_floats(bool few) {
+    constexpr index_type width = Vectors * vec::lanes;
+    if (few) return 2 * width;
+    return width > 16 ? 32 : 16;
+}
 
 /// Whether so many tiles would still not fetch the next panel. Two tiles are the last stage of MCi3 and MCi4, whose weights come
 /// from memory.
 template <int Vectors> constexpr bool are_few(index_type tiles) {
-    return tiles * prefetched_floats<Vectors> < 4 * Vectors * vec::lanes;
+    return tiles * prefetched_floats<Vectors>(false) < 4 * Vectors * vec::lanes;
 }
 
 /// Which cache __builtin_prefetch() fetches into: the second-level one, or, where tiles are few and soon there, the first.
@@ -21,23 +22,25 @@ template <bool Few> inline constexpr int prefetch_locality = Few ? 3 : 2;
 /// Steps of K in a block of two tiles; see gemm_pair_of(). Of a panel of 32 columns they are 8 KB.
 inline constexpr index_type block_steps = 64;
 
-/// Whether two tiles take turns at a panel. Of more than 256 KB, it and the next one would not stay in a second-level cache of
-/// 512 KB or 1 MB, and the second tile would wait for the same weights again.
-constexpr bool take_turns(index_type panel_bytes) { return panel_bytes > (index_type{256} << 10); }
+/// Whether pixels are two tiles of `rows` which take turns at a panel. Of more than 256 KB, it and the next one would not stay in
+/// a second-level cache of 512 KB or 1 MB, and the second tile would wait for the same weights again.
+constexpr bool take_turns(index_type pixels, index_type rows, index_type panel_bytes) {
+    return pixels == 2 * rows && panel_bytes > (index_type{256} << 10);
+}
 
 /// Rows x (Vectors * lanes) outputs, held in registers over the whole of K. Weights come from the panel, one register load per
 /// Vectors; activations are broadcast from memory. Four steps of K an iteration: a loop of K = 48 single steps spends a
 /// twentieth of its time on the mispredicted way out. Each iteration prefetches some more of what lies ahead.
-/// Where tiles are few, the sums of row i begin with sums[i], otherwise with the bias.
+/// Where tiles are few, the sums of row i may begin with sums[i] instead of the bias.
 template <int Rows, int Vectors, bool Few>
 FASTVIT_ALWAYS_INLINE void gemm_tile(const gemm_args &g, index_type pixel, index_type column, const float *panel,
                                      const float *ahead, [[maybe_unused]] const float *const *sums) {
-    constexpr index_type width = Vectors * vec::lanes, prefetched = prefetched_floats<Vectors, Few>;
+    constexpr index_type width = Vectors * vec::lanes, prefetched = prefetched_floats<Vectors>(Few);
     const float *a[Rows];
     vec acc[Rows][Vectors];
     FASTVIT_UNROLL for (int i = 0; i < Rows; ++i) {
         a[i] = g.a[pixel + i];
-        const float *const begin = Few ? sums[i] : g.matrix.bias + column;
+        const float *const begin = Few && sums ? sums[i] : g.matrix.bias + column;
         FASTVIT_UNROLL for (int j = 0; j < Vectors; ++j) acc[i][j] = vec::load(begin + j * vec::lanes);
     }
     for (index_type s = 0;;) {
@@ -96,7 +99,7 @@ void gemm_rows_of(const gemm_args &g, index_type rows, index_type pixel, index_t
     gemm_tile<Rows, Vectors, false>(g, pixel, column, panel, ahead, nullptr);
 }
 
-/// The tile of gemm_rows rows where tiles are few.
+/// The tile of gemm_rows rows where tiles are few. `sums` is null, or where the rows' sums begin.
 template <int Vectors>
 void gemm_few_rows_of(const gemm_args &g, index_type pixel, index_type column, const float *panel, const float *ahead,
                       const float *const *sums) {
@@ -108,19 +111,21 @@ void gemm_few_rows_of(const gemm_args &g, index_type pixel, index_type column, c
 template <int Vectors> void gemm_pair_of(const gemm_args &g, index_type column, const float *panel) {
     constexpr index_type width = Vectors * vec::lanes, pixels = 2 * gemm_rows;
     alignas(64) float between[pixels * width];
-    const float *a[pixels], *sums[pixels];
-    float *c[pixels];
-    for (index_type i = 0; i < pixels; ++i) a[i] = g.a[i], sums[i] = g.matrix.bias + column, c[i] = between + i * width;
+    const float *a[pixels];
+    float *sums[pixels];
+    for (index_type i = 0; i < pixels; ++i) a[i] = g.a[i], sums[i] = between + i * width;
     gemm_args block = g;
-    block.a = a, block.c = c, block.residual = nullptr;
+    block.a = a, block.c = sums, block.residual = nullptr;
+    block.matrix.bias += column; // the first block's columns begin at 0; the others do not read it
     for (index_type k = 0, to = 0; k < g.segment; k += block.segment) {
         block.segment = std::min(block_steps, g.segment - k);
         if (k + block.segment == g.segment) block.c = g.c, block.residual = g.residual, to = column;
         const float *const next = panel + block.segment * width;
-        gemm_few_rows_of<Vectors>(block, 0, to, panel, next, sums);
-        gemm_few_rows_of<Vectors>(block, gemm_rows, to, panel, next + block.segment / 2 * width, sums + gemm_rows);
+        gemm_few_rows_of<Vectors>(block, 0, to, panel, next, k > 0 ? sums : nullptr);
+        gemm_few_rows_of<Vectors>(block, gemm_rows, to, panel, next + block.segment / 2 * width,
+                                  k > 0 ? sums + gemm_rows : nullptr);
         panel = next;
-        for (index_type i = 0; i < pixels; ++i) a[i] += block.segment, sums[i] = c[i];
+        for (const float *&row : a) row += block.segment;
     }
 }
 
@@ -128,28 +133,23 @@ template <int Vectors> void gemm_pair_of(const gemm_args &g, index_type column, 
 /// part with each tile: left to the hardware, it arrives while the first tile waits, which costs a large network 4% of its time.
 template <int Vectors> void gemm_panel_of(const gemm_args &g, index_type column, const float *panel) {
     const index_type panel_floats = g.segments * g.segment * Vectors * vec::lanes;
-    if (g.pixels == 2 * gemm_rows && g.segments == 1 && take_turns(panel_floats * size_of(precision::float32))) {
-        gemm_pair_of<Vectors>(g, column, panel);
-    } else {
-        const float *ahead = panel + panel_floats, *sums[gemm_rows];
-        for (const float *&row : sums) row = g.matrix.bias + column;
-        // Tiles of nearly equal height: a remainder of 8 rows keeps the multiply-add units busy as 4 + 4, but not as 6 + 2.
-        index_type tiles = (g.pixels + gemm_rows - 1) / gemm_rows;
-        const bool few = are_few<Vectors>(tiles);
-        for (index_type pixel = 0; tiles > 0; --tiles) {
-            const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;
-            if (few && rows == gemm_rows) {
-                gemm_few_rows_of<Vectors>(g, pixel, column, panel, ahead, sums);
-                ahead += g.segment / 4 * prefetched_floats<Vectors, true>;
-            } else {
-                gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
-                ahead += g.segment / 4 * prefetched_floats<Vectors>;
-            }
-            pixel += rows;
-            if (ahead >= panel + 2 * panel_floats) ahead = panel;
-        }
+    if (g.segments == 1 && take_turns(g.pixels, gemm_rows, panel_floats * size_of(precision::float32)))
+        return gemm_pair_of<Vectors>(g, column, panel);
+    const float *ahead = panel + panel_floats;
+    // Tiles of nearly equal height: a remainder of 8 rows keeps the multiply-add units busy as 4 + 4, but not as 6 + 2.
+    index_type tiles = (g.pixels + gemm_rows - 1) / gemm_rows;
+    const bool tiles_are_few = are_few<Vectors>(tiles);
+    for (index_type pixel = 0; tiles > 0; --tiles) {
+        const index_type rows = (g.pixels - pixel + tiles - 1) / tiles;
+        const bool few = tiles_are_few && rows == gemm_rows;
+        if (few)
+            gemm_few_rows_of<Vectors>(g, pixel, column, panel, ahead, nullptr);
+        else
+            gemm_rows_of<gemm_rows, Vectors>(g, rows, pixel, column, panel, ahead);
+        pixel += rows;
+        ahead += g.segment / 4 * prefetched_floats<Vectors>(few);
+        if (ahead >= panel + 2 * panel_floats) ahead = panel;
     }
-    if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
 }
 
 /// The panel of `vectors` <= Vectors registers. Columns are padded, so a panel narrower than the others ends where a multiple of
@@ -160,6 +160,7 @@ template <int Vectors> void gemm_vectors_of(const gemm_args &g, index_type vecto
         if (vectors < Vectors) return gemm_vectors_of<Vectors - padding>(g, vectors, column, panel);
     }
     gemm_panel_of<Vectors>(g, column, panel);
+    if (g.act != activation::none) activate_panel<Vectors>(g.act, g.c, g.pixels, column);
 }
 
 constexpr matrix_format gemm_format(index_type columns) { return {.panel = gemm_panel(columns)}; }
