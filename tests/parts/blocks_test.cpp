@@ -405,6 +405,47 @@ void expect_covers(const runtime::tiling &tiles) {
     EXPECT_LE(tiles.most_pixels(), fastvit::kernels::gemm_max_pixels);
 }
 
+// What a pass takes, in the order in which it does: f(memory, floats) for each piece that is still in use at the end.
+template <class F> void take_pieces(runtime::pass_memory &memory, int workers, F &&f) {
+    const auto each = [&](const runtime::worker_scratch &s, index_type count) {
+        for (int w = 0; w < workers; ++w) f(s.of(w), count);
+    };
+    memory.take_stage_map(0, 1000);
+    f(memory.take_stage_map(1, 500), 500);
+    f(memory.take_stage_map(0, 600), 600); // in the place of the first
+    f(memory.take(33), 33);
+    each(memory.take_scratch(50), 50);
+    {
+        const runtime::scope s(memory);
+        memory.take(300);
+        memory.take_scratch(200);
+    }
+    f(memory.take(70), 70); // in the place of those 300
+    each(memory.take_scratch(9), 9);
+}
+
+TEST(pass_memory, gives_each_worker_and_map_floats_of_its_own) {
+    for (const int workers : {1, 2, 5}) {
+        SCOPED_TRACE(workers);
+        runtime::pass_memory counter;
+        take_pieces(counter, workers, [](float *, index_type) {});
+        const runtime::memory_layout layout = counter.layout(workers);
+        EXPECT_GE(layout.floats(), 2 * 1000 + 33 + 300 + workers * (50 + 200));
+
+        std::vector<int> users(static_cast<std::size_t>(layout.floats()));
+        fastvit::kernels::float_buffer floats(layout.floats());
+        runtime::pass_memory memory(floats.data(), layout);
+        take_pieces(memory, workers, [&](float *piece, index_type count) {
+            EXPECT_EQ((piece - floats.data()) % 16, 0) << "not at the beginning of a cache line";
+            ASSERT_GE(piece, floats.data());
+            ASSERT_LE(piece + count, floats.data() + layout.floats());
+            for (index_type i = 0; i < count; ++i) ++users[static_cast<std::size_t>(piece - floats.data() + i)];
+        });
+        EXPECT_TRUE(std::all_of(users.begin(), users.end(), [](int n) { return n <= 1; }));
+        EXPECT_EQ(memory.layout(workers), layout);
+    }
+}
+
 TEST(tiling, covers_every_pixel_once) {
     for (const runtime::extent &e :
          {runtime::extent{1, 1, 1, 8}, {2, 3, 5, 8}, {1, 33, 17, 8}, {1, 8, 8, 8}, {3, 1, 300, 8}, {1, 64, 1, 8}, {1, 56, 56, 8}})

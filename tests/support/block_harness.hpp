@@ -108,23 +108,22 @@ inline maps<float> read(const map &m) {
 /// Plans, then runs in memory of exactly that size, which is full of NaN.
 inline maps<float> run_block(const kernel_table &tier, executor &threads, const runnable &block, const maps<double> &x,
                              const input_layout &layout) {
-    runtime::arena counter;
+    runtime::pass_memory counter;
     const context plan{tier, counter, nullptr, threads.workers()};
     block(plan, take_input(plan, x, layout));
 
     constexpr index_type guard = 64;
     constexpr float canary = 12345.0F;
-    fastvit::kernels::float_buffer memory(counter.peak() + guard);
-    std::fill_n(memory.data(), counter.peak(), std::numeric_limits<float>::quiet_NaN());
-    std::fill_n(memory.data() + counter.peak(), guard, canary);
-    runtime::arena arena(memory.data());
-    const context c{tier, arena, &threads, threads.workers()};
+    const runtime::memory_layout planned = counter.layout(threads.workers());
+    fastvit::kernels::float_buffer memory(planned.floats() + guard);
+    float *const end = memory.data() + planned.floats();
+    std::fill(memory.data(), end, std::numeric_limits<float>::quiet_NaN());
+    std::fill_n(end, guard, canary);
+    runtime::pass_memory used(memory.data(), planned);
+    const context c{tier, used, &threads, threads.workers()};
     const maps<float> result = read(block(c, take_input(c, x, layout)));
-    EXPECT_EQ(arena.peak(), counter.peak()) << "another amount of memory than planned";
-    EXPECT_EQ(arena.top(), counter.top());
-    EXPECT_TRUE(std::all_of(memory.data() + counter.peak(), memory.data() + counter.peak() + guard, [](float f) {
-        return f == canary;
-    })) << "written behind the memory";
+    EXPECT_EQ(used.layout(threads.workers()), planned) << "another amount of memory than planned";
+    EXPECT_TRUE(std::all_of(end, end + guard, [](float f) { return f == canary; })) << "written behind the memory";
     return result;
 }
 

@@ -33,8 +33,8 @@ struct workspace::state {
     executor *given = nullptr;
     observer *watcher = nullptr;
     platform::pages memory;
-    index_type floats = 0;        ///< that the plan needs
-    index_type result_floats = 0; ///< the first of them: they stay while the rest is reused
+    index_type result_floats = 0;  ///< the first of the memory
+    runtime::memory_layout layout; ///< of the rest
     plan planned;
     output_shapes shapes;                      ///< of the plan's outputs
     output_buffers buffers;                    ///< the results, if they are in this memory
@@ -44,29 +44,32 @@ struct workspace::state {
     byte_values values{};
 
     executor &threads() noexcept { return given ? *given : serial; }
+    index_type bytes() const noexcept { return (result_floats + layout.floats()) * static_cast<index_type>(sizeof(float)); }
 
     /// Lays the memory out for a plan, unless it is the last one: a run that computes nothing counts how much it takes.
     void prepare(plan next) {
         if (next == planned) return;
         output_shapes next_shapes = parts::shapes_of(next.network->net(), next.images, next.wanted);
-        runtime::arena addresses, counter;
+        runtime::arena addresses;
         output_buffers counted;
         take(addresses, next_shapes, counted);
         const index_type kept = next.own_results ? addresses.top() : 0;
-        counter.take(kept);
+        runtime::pass_memory counter;
         next.network->run({next.network->tier(), counter, nullptr, threads().workers()}, {}, next.images, counted);
 
         planned = {};
         buffers = {};
         results = {};
         memory = {};
-        floats = 0;
-        memory = platform::pages(static_cast<std::size_t>(counter.peak()) * sizeof(float));
-        floats = counter.peak();
+        result_floats = 0;
+        layout = {};
+        const runtime::memory_layout next_layout = counter.layout(threads().workers());
+        memory = platform::pages(static_cast<std::size_t>(kept + next_layout.floats()) * sizeof(float));
         result_floats = kept;
+        layout = next_layout;
         shapes = std::move(next_shapes);
         if (next.own_results) {
-            runtime::arena own = arena();
+            runtime::arena own(floats());
             take(own, shapes, buffers);
             for_each_output(buffers, results, [](const tensor_view<float> &from, tensor_view<const float> &to) { to = from; });
         }
@@ -100,14 +103,13 @@ struct workspace::state {
 
     /// Runs the plan.
     void run(const runtime::image_source &images, const output_buffers &out) {
-        runtime::arena rest = arena();
-        rest.take(result_floats);
+        runtime::pass_memory rest(floats() + result_floats, layout);
         planned.network->run({planned.network->tier(), rest, &threads(), threads().workers(), watcher}, images, planned.images,
                              out);
     }
 
   private:
-    runtime::arena arena() const noexcept { return runtime::arena(reinterpret_cast<float *>(memory.data())); }
+    float *floats() const noexcept { return reinterpret_cast<float *>(memory.data()); }
 
     template <class From, class To, class F>
     static void for_each_output(const per_output<From> &from, per_output<To> &to, F &&f) {
@@ -133,6 +135,6 @@ FASTVIT_FUNCTION workspace::workspace(workspace &&) noexcept = default;
 FASTVIT_FUNCTION workspace &workspace::operator=(workspace &&) noexcept = default;
 FASTVIT_FUNCTION workspace::~workspace() = default;
 FASTVIT_FUNCTION void workspace::watch(observer *who) noexcept { state_->watcher = who; }
-FASTVIT_FUNCTION index_type workspace::bytes() const noexcept { return state_->floats * static_cast<index_type>(sizeof(float)); }
+FASTVIT_FUNCTION index_type workspace::bytes() const noexcept { return state_->bytes(); }
 
 }} // namespace fastvit::FASTVIT_ABI

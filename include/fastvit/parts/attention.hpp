@@ -91,7 +91,7 @@ class attention_block {
         const map &x = maps.x, &other = maps.other;
         {
             const watched w(c, "token_mixer");
-            const scope s(c);
+            const scope s(c.memory);
             map normed = x;
             if (batch_norm_ || layer_norm_) normed = c.take_map(x.size, 0);
             if (batch_norm_) batch_norm_->run(c, x, normed);
@@ -128,11 +128,9 @@ class attention_block {
 
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.
     void run_heads(const context &c, const map &qkv, const map &out) const {
-        const scope s(c);
+        const scope s(c.memory);
         const index_type heads = channels_ / kernels::head_channels, tokens = out.size.height * out.size.width;
-        const index_type floats = (kernels::attention_scratch(tokens) + kernels::channel_padding - 1) / kernels::channel_padding *
-                                  kernels::channel_padding;
-        float *const scratch = c.take_scratch(floats);
+        const worker_scratch scratch = c.memory.take_scratch(kernels::attention_scratch(tokens));
         c.parallel(out.size.images * heads, [&](index_type i, int worker) {
             const index_type n = i / heads, first = i % heads * kernels::head_channels;
             const float *const q = qkv.at(n, 0, 0) + first;
@@ -143,7 +141,7 @@ class attention_block {
                                  .out = out.at(n, 0, 0) + first,
                                  .out_token = out.pixel_stride,
                                  .tokens = tokens,
-                                 .scratch = scratch + worker * floats});
+                                 .scratch = scratch.of(worker)});
         });
     }
 

@@ -21,7 +21,7 @@ class branch_sum {
     void run(const context &c, const map &in, const map &out) const {
         bool accumulate = false;
         for (const branch &b : branches_) {
-            const scope s(c);
+            const scope s(c.memory);
             map x = in;
             if (b.conv) {
                 x = c.take_map(out.size, 0);

@@ -66,7 +66,7 @@ class channel_affine {
 
 /// act(x) in place.
 inline void run_activation(const context &c, const map &m, activation act) {
-    const scope s(c);
+    const scope s(c.memory);
     float *const one = c.memory.take(2 * m.channels());
     if (!c.planning()) {
         std::fill_n(one, m.channels(), 1.0F);

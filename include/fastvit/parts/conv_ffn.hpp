@@ -81,7 +81,7 @@ class conv_ffn {
     /// `x` and `out` are different maps of one layout.
     void run(const context &c, const map &x, const map &out) const {
         const watched w(c, "mlp");
-        const scope s(c);
+        const scope s(c.memory);
         const index_type pixels = x.size.pixels();
         if (shares_columns(c, fc1_, pixels) && shares_columns(c, fc2_, pixels))
             run_layers(c, x, out);
@@ -115,11 +115,11 @@ class conv_ffn {
         const operand_layout first(c, fc1_, pixels_of_tile), second(c, fc2_, pixels_of_tile);
         const index_type narrow_floats = pixels_of_tile * narrow, hidden_floats = pixels_of_tile * wide,
                          floats = narrow_floats + hidden_floats + std::max(first.floats, second.floats);
-        float *const scratch = c.take_scratch(floats);
+        const worker_scratch scratch = c.memory.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {
             const tile t = tiles[i];
             const index_type pixels = t.pixels();
-            float *const mixed = scratch + worker * floats, *const hidden = mixed + narrow_floats,
+            float *const mixed = scratch.of(worker), *const hidden = mixed + narrow_floats,
                          *const operand = hidden + hidden_floats;
             c.kernels.depthwise(depthwise_over(spatial_.depthwise(), x, t, mixed, narrow, t.columns * narrow));
             if (norm_) run_affine(c, *norm_, mixed, narrow, pixels, x.channels());

@@ -34,14 +34,14 @@ class conv_mixer {
     /// Band by band, so that the convolution's result stays in the cache. `x` has a halo of at least 1; `out` has the same
     /// layout.
     void run(const context &c, const map &x, const map &out) const {
-        const scope s(c);
+        const scope s(c.memory);
         const index_type width = x.size.width, row = width * x.pixel_stride;
         const tiling bands = tiling::bands(x.size, tile_pixels_for(c.kernels, 3 * x.pixel_stride) / width, c.workers);
         const index_type floats = bands.rows() * row;
-        float *const scratch = c.take_scratch(floats);
+        const worker_scratch scratch = c.memory.take_scratch(floats);
         c.parallel(bands.count(), [&](index_type i, int worker) {
             const tile t = bands[i];
-            float *const mixed = scratch + worker * floats;
+            float *const mixed = scratch.of(worker);
             c.kernels.depthwise(depthwise_over(conv_.depthwise(), x, t, mixed, x.pixel_stride, row));
             for (index_type y = 0; y < t.rows; ++y) {
                 float *const from = mixed + y * row, *const to = out.at(t.image, t.y + y, 0);

@@ -55,7 +55,7 @@ class network {
         // the caches between two layers, and take memory in proportion.
         const index_type together = std::clamp<index_type>((index_type{1} << 16) / (size.height * size.width), 1, size.images);
         for (index_type first = 0; first < size.images; first += together) {
-            const scope s(c);
+            const scope s(c.memory);
             const index_type count = std::min(together, size.images - first);
             run_group(c, images.from(size, first), {first, {count, size.height, size.width, size.channels}}, out);
         }
@@ -93,7 +93,8 @@ class network {
     // Fills the group's part of the results that are there.
     void run_group(const context &c, const image_source &images, const group &g, const output_buffers &out) const {
         map_pair maps;
-        maps.x = c.take_map(stem::output({net_.in_channels, net_.stages[0].channels, false}, g.size), map_pair::halo);
+        maps.x = c.take_stage_map(maps.place, stem::output({net_.in_channels, net_.stages[0].channels, false}, g.size),
+                                  map_pair::halo);
         {
             const watched w(c, "stem");
             stem_->run(c, images, g.size, maps.x);
@@ -101,7 +102,7 @@ class network {
         give(c, maps.x, g, out.stem);
         const bool head_wanted = !out.logits.empty() || !out.embedding.empty() || !out.final_conv.empty();
         if (!head_wanted && out.stages.empty() && out.fork_features.empty()) return;
-        maps.other = c.take_map(maps.x.size, map_pair::halo);
+        maps.other = c.take_stage_map(1 - maps.place, maps.x.size, map_pair::halo);
         std::size_t stage = 0, feature = 0;
         for (const backbone_part &b : backbone_) {
             if (const auto *norm = std::get_if<fork_norm>(&b.part)) {
@@ -128,7 +129,7 @@ class network {
 
     static void give_normalised(const context &c, const map &m, const fork_norm &norm, const group &g,
                                 const tensor_view<float> &out) {
-        const scope s(c);
+        const scope s(c.memory);
         const map normalised = c.take_map(m.size, 0);
         norm.run(c, m, normalised);
         give(c, normalised, g, out);

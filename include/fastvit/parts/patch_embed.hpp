@@ -48,12 +48,12 @@ class patch_embed {
         : config_(c), spatial_(target, w.spatial, c.gelu ? activation::gelu : activation::none),
           pointwise_(target.in("proj.1"), w.pointwise, activation::gelu) {}
 
-    /// To two new maps. The one that is read has a halo of kernel / 2.
+    /// To the maps of the next stage, in the places of this one's. The one that is read has a halo of kernel / 2.
     void run(const context &c, map_pair &maps) const {
-        const map in = maps.x;
-        maps.x = c.take_map(output(config_, in.size), map_pair::halo);
-        run(c, in, maps.x);
-        maps.other = c.take_map(maps.x.size, map_pair::halo);
+        maps.other = c.take_stage_map(1 - maps.place, output(config_, maps.x.size), map_pair::halo);
+        run(c, maps.x, maps.other);
+        maps.x = c.take_stage_map(maps.place, maps.other.size, map_pair::halo);
+        maps.swap();
     }
 
   private:
@@ -68,7 +68,7 @@ class patch_embed {
         if (spatial_.only_conv() && spatial_.act() == activation::none && pointwise_.only_conv() &&
             !shares_columns(c, pointwise_.only_conv()->matrix(), out.size.pixels()))
             return run_fused(c, in, out);
-        const scope s(c);
+        const scope s(c.memory);
         const map middle = c.take_map(out.size, 0);
         spatial_.run(c, in, middle);
         pointwise_.run(c, middle, out);
@@ -76,17 +76,17 @@ class patch_embed {
 
     // Tile by tile, so that the large kernel's output stays in the cache.
     void run_fused(const context &c, const map &in, const map &out) const {
-        const scope s(c);
+        const scope s(c.memory);
         const kernels::packed_depthwise &spatial = spatial_.only_conv()->depthwise();
         const index_type pixel = spread_channels(out.channels());
         const tiling tiles = tiling::windows(out.size, tile_pixels_for(c.kernels, 4 * in.pixel_stride + 2 * pixel), c.workers);
         const kernels::packed_matrix &matrix = pointwise_.only_conv()->matrix();
         const operand_layout layout(c, matrix, tiles.most_pixels());
         const index_type middle_floats = tiles.most_pixels() * pixel, floats = middle_floats + layout.floats;
-        float *const scratch = c.take_scratch(floats);
+        const worker_scratch scratch = c.memory.take_scratch(floats);
         c.parallel(tiles.count(), [&](index_type i, int worker) {
             const tile t = tiles[i];
-            float *const middle = scratch + worker * floats;
+            float *const middle = scratch.of(worker);
             c.kernels.depthwise(depthwise_over(spatial, in, t, middle, pixel, t.columns * pixel));
             const float *a[kernels::gemm_max_pixels];
             float *to[kernels::gemm_max_pixels];

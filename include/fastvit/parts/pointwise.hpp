@@ -181,7 +181,7 @@ struct pointwise_options {
 inline void run_columns(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
                         const pointwise_options &options) {
     constexpr index_type together = 16; // pixels that are encoded by one task: as many as the widest registers have lanes
-    const scope s(c);
+    const scope s(c.memory);
     const index_type pixels = out.size.pixels(), most = std::min(pixels, kernels::gemm_max_pixels);
     const operand_layout layout(c, w, most);
     float *const encoded = c.memory.take(layout.floats);
@@ -208,10 +208,10 @@ inline void run_columns(const context &c, const kernels::packed_matrix &w, const
 inline void run_pointwise(const context &c, const kernels::packed_matrix &w, const map &in, const map &out,
                           const pointwise_options &options = {}) {
     if (shares_columns(c, w, out.size.pixels())) return run_columns(c, w, in, out, options);
-    const scope s(c);
+    const scope s(c.memory);
     const tiling tiles(out.size, tile_pixels_for(c.kernels, in.pixel_stride + out.pixel_stride), c.workers);
     const operand_layout layout(c, w, tiles.most_pixels());
-    float *const scratch = c.take_scratch(layout.floats);
+    const worker_scratch scratch = c.memory.take_scratch(layout.floats);
     c.parallel(tiles.count(), [&](index_type i, int worker) {
         const float *a[kernels::gemm_max_pixels], *r[kernels::gemm_max_pixels];
         float *to[kernels::gemm_max_pixels];
@@ -219,7 +219,7 @@ inline void run_pointwise(const context &c, const kernels::packed_matrix &w, con
         tile_pixels(in, t, a);
         tile_pixels(out, t, to);
         if (options.residual) tile_pixels(*options.residual, t, r);
-        run_matrix(c, w, {a, t.pixels(), layout, scratch + worker * layout.floats}, to,
+        run_matrix(c, w, {a, t.pixels(), layout, scratch.of(worker)}, to,
                    {.before = options.before, .after = options.after, .residual = options.residual ? r : nullptr});
     });
 }

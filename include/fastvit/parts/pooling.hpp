@@ -146,7 +146,7 @@ class pooling_block {
   private:
     // x + layer_scale * mean(norm(x)) - layer_scale * norm(x), each step by itself.
     void run_branches(const context &c, const map_pair &maps) const {
-        const scope s(c);
+        const scope s(c.memory);
         const map normed = c.take_map(maps.x.size, 1), mean = c.take_map(maps.x.size, 0);
         norm_->run(c, maps.x, normed);
         mixer_.run(c, normed, mean);

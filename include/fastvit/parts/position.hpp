@@ -59,7 +59,7 @@ class position {
     void run(const context &c, map_pair &maps) const {
         conv_.run(c, maps.x, maps.other);
         if (skip_) skip_->run(c, maps.x, maps.other, true);
-        std::swap(maps.x, maps.other);
+        maps.swap();
     }
 
   private:

@@ -62,7 +62,7 @@ class rep_mixer {
     /// `x` has a halo of at least 1.
     void run(const context &c, const map &x, const map &out) const {
         if (folded_) return folded_->run(c, x, out);
-        const scope s(c);
+        const scope s(c.memory);
         const branches &b = *branches_;
         const map part = c.take_map(x.size, 0);
         b.one.run(c, x, out);

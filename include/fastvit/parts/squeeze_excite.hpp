@@ -27,7 +27,7 @@ class squeeze_excite {
         : reduce_(pointwise(target, w.reduce)), expand_(pointwise(target, w.expand)), no_shift_(expand_.matrix().columns) {}
 
     void run(const context &c, const map &m, activation act) const {
-        const scope s(c);
+        const scope s(c.memory);
         const index_type images = m.size.images, wide = m.channels(), narrow = reduce_.matrix().columns;
         float *const mean = c.memory.take(images * wide);
         float *const reduced = c.memory.take(images * narrow);

@@ -57,7 +57,7 @@ class stem {
     /// Images of the extent `size`, to a map of the extent output().
     void run(const context &c, const image_source &images, const extent &size, const map &out) const {
         if (first_.only_conv() && second_.only_conv() && third_.only_conv()) return run_fused(c, images, size, out);
-        const scope s(c);
+        const scope s(c.memory);
         const map in = c.take_map(size, 1, size.channels);
         import_images(c, images, in);
         const map half = c.take_map(first_.output(size), 1);
@@ -85,7 +85,7 @@ class stem {
     // it.
     void run_fused(const context &c, const image_source &images, const extent &size, const map &out) const {
         const convolution &first = *first_.only_conv(), &second = *second_.only_conv(), &third = *third_.only_conv();
-        const scope s(c);
+        const scope s(c.memory);
         const extent half = output_extent(first.dims(), size);
         const picture_rows picture(c, first, size);
         const map strip_layout =
@@ -94,12 +94,12 @@ class stem {
         const operand_layout operand(c, third.matrix(), std::min(width, kernels::gemm_max_pixels));
         const index_type strip_floats = strip_layout.floats(), narrow_floats = step * width * pixel;
         const index_type floats = picture.floats() + strip_floats + narrow_floats + operand.floats;
-        float *const scratch = c.take_scratch(floats);
+        const worker_scratch scratch = c.memory.take_scratch(floats);
         // Two bands for each worker, but at least two steps a band.
         const tiling bands = tiling::bands(out.size, std::max(out.size.height / (2 * c.workers), 2 * step), c.workers);
         c.parallel(bands.count(), [&](index_type i, int worker) {
             const tile t = bands[i];
-            float *const memory = scratch + worker * floats;
+            float *const memory = scratch.of(worker);
             map strip = strip_layout; // row r of it is row 2 y - 1 + r of the first convolution's output
             strip.origin = memory + picture.floats() + strip.origin_offset();
             float *const narrow = memory + picture.floats() + strip_floats, *const encoded = narrow + narrow_floats;

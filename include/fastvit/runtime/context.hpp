@@ -15,7 +15,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace runtime {
 
 struct context {
     const kernels::kernel_table &kernels;
-    arena &memory;
+    pass_memory &memory;
     executor *threads;           ///< null while planning
     int workers;                 ///< of the executor that will run
     observer *watcher = nullptr; ///< null, or who is told which part runs
@@ -30,14 +30,21 @@ struct context {
     /// A map whose halo is zero and whose inside is not initialised.
     map take_map(const extent &size, index_type halo) const { return take_map(size, halo, spread_channels(size.channels)); }
     map take_map(const extent &size, index_type halo, index_type pixel_stride) const {
-        map m = unplaced_map(size, halo, pixel_stride);
-        m.origin = memory.take(m.floats()) + m.origin_offset();
+        const map m = unplaced_map(size, halo, pixel_stride);
+        return placed(m, memory.take(m.floats()));
+    }
+    /// The same in the memory of the stage map 0 or 1: the map that was there is gone.
+    map take_stage_map(int which, const extent &size, index_type halo) const {
+        const map m = unplaced_map(size, halo, spread_channels(size.channels));
+        return placed(m, memory.take_stage_map(which, m.floats()));
+    }
+
+  private:
+    map placed(map m, float *at) const {
+        m.origin = at + m.origin_offset();
         if (!planning()) clear_halo(m);
         return m;
     }
-
-    /// Memory for each worker: worker w has `count` floats from the result + w * count.
-    float *take_scratch(index_type count) const { return memory.take(count * workers); }
 };
 
 /// Tells the observer that a part of the network runs, from here to the end of the scope.
@@ -55,19 +62,6 @@ class watched {
 
   private:
     observer *watcher_;
-};
-
-/// Gives back, at the end of a scope, what was taken in it.
-class scope {
-  public:
-    explicit scope(const context &c) : memory_(c.memory), top_(c.memory.top()) {}
-    ~scope() { memory_.release_to(top_); }
-    scope(const scope &) = delete;
-    scope &operator=(const scope &) = delete;
-
-  private:
-    arena &memory_;
-    index_type top_;
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::runtime
