@@ -18,7 +18,7 @@ void make(const std::string &variant, fastvit::index_type size, const char *chec
     const fastvit::architecture net = fastvit::published_architecture("fastvit_" + variant);
     fastvit::checkpoint seeded = fastvit_test::seeded_checkpoint(net, fastvit::io::spelling::timm);
     seeded.set_metadata("variant", net.variant); // tells export_onnx.py of the MCi family
-    fastvit::loading::save_folded(seeded, checkpoint);
+    fastvit::save_folded(seeded, checkpoint);
     const fastvit::tensor<float> pixels = fastvit_test::seeded_input({1, net.in_channels, size, size});
     std::ofstream file(image, std::ios::binary);
     file.write(reinterpret_cast<const char *>(pixels.data()), pixels.count() * static_cast<std::streamsize>(sizeof(float)));

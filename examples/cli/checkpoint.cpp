@@ -205,15 +205,15 @@ json layers_to_json(std::span<const fastvit::layer_precision> layers) {
 }
 
 index_type usual_size(const model_file &model, std::string_view variant, fastvit::io::spelling spelling) {
-    return model ? usual_preprocessing(variant, spelling).width : fastvit::bundled_preprocessing().width;
+    return model ? fastvit::usual_preprocessing(variant, spelling).width : fastvit::bundled_preprocessing().width;
 }
 
 int convert(const convert_options &options) {
     const fastvit::checkpoint source = open_checkpoint(options.model);
     if (options.fold)
-        fastvit::loading::save_folded(source, options.output, options.type, options.model.prefix);
+        fastvit::save_folded(source, options.output, options.type, options.model.prefix);
     else
-        fastvit::loading::save_converted(source, options.output, options.type, options.model.prefix);
+        fastvit::save_converted(source, options.output, options.type, options.model.prefix);
     return 0;
 }
 

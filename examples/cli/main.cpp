@@ -251,7 +251,7 @@ void add_preprocess(CLI::App &app, command &chosen) {
     sub->add_option("IMAGE", o->picture, "Picture (" + std::string(kinds) + "); -: on the standard input")->required();
     add_exif(*sub, o->exif);
     add_output(*sub, o->output,
-               "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `tensor`, normalised, 1 x 3 x H x W");
+               "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `input`, normalised, 1 x 3 x H x W, as `fastvit run` takes it");
     add_preprocessing(*sub, o->preprocessing, "imagenet");
 }
 
@@ -354,7 +354,9 @@ int run_command(int argc, char **argv) {
         // CLI11 would only say that a subcommand is required.
         if (const auto words = app.remaining(); app.get_subcommands().empty() && !words.empty())
             return complain(words[0] + ": no such command or option (see fastvit --help)", usage_error);
-        return complain(std::string(e.what()) + " (see fastvit --help)", usage_error);
+        const auto commands = app.get_subcommands();
+        const std::string page = commands.empty() ? "fastvit" : "fastvit " + commands[0]->get_name();
+        return complain(std::string(e.what()) + " (see " + page + " --help)", usage_error);
     }
     return chosen();
 }

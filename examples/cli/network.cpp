@@ -8,6 +8,8 @@
 #include "cli/commands.hpp"
 #include "cli/outputs.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -19,12 +21,26 @@ using fastvit::error;
 using fastvit::error_kind;
 using fastvit::output_kind;
 
+// The first few.
+std::string names_of(const fastvit::checkpoint &file) {
+    constexpr std::size_t most = 4;
+    std::string names;
+    for (std::size_t i = 0; i < std::min(file.tensors().size(), most); ++i)
+        names += (i > 0 ? ", " : "") + file.tensors()[i].name;
+    const std::size_t more = file.tensors().size() - std::min(file.tensors().size(), most);
+    if (names.empty()) return "no tensors";
+    return more > 0 ? names + " and " + std::to_string(more) + " more" : names;
+}
+
 fastvit::tensor<float> read_input(const std::string &path) {
     const auto file = fastvit::checkpoint::open(path);
     const fastvit::io::stored_tensor *const stored = file.find("input");
     if (!stored)
-        throw error(error_kind::missing_tensor,
-                    {.problem = "this tensor is missing", .expected = "images, N x C x H x W", .tensor = "input", .file = path});
+        throw error(error_kind::missing_tensor, {.problem = "this tensor is missing",
+                                                 .expected = "images, N x C x H x W",
+                                                 .found = names_of(file),
+                                                 .tensor = "input",
+                                                 .file = path});
     try {
         return fastvit::io::read_float(*stored);
     } catch (const error &e) {

@@ -61,7 +61,7 @@ struct picture_network::state {
         } catch (const error &e) {
             throw e.in_file(path_of(file).string());
         }
-        how = file ? usual_preprocessing(net.architecture().variant, net.spelling()) : fastvit::bundled_preprocessing();
+        how = file ? net.usual_preprocessing() : fastvit::bundled_preprocessing();
         if (file) use_config(path_of(file), options.preprocessing);
         how = preprocessing_of(options.preprocessing, how);
         const bool several = pictures.files().size() > 1;

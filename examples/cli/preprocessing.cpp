@@ -15,13 +15,6 @@ namespace cli {
 
 using fastvit::preprocessing;
 
-preprocessing usual_preprocessing(std::string_view variant, fastvit::io::spelling source) {
-    if (variant == "fastvit_mci3" || variant == "fastvit_mci4") return preprocessing::openai_clip();
-    if (variant.starts_with("fastvit_mci")) return preprocessing::mobileclip();
-    const bool wide = variant == "fastvit_ma36" || (variant == "fastvit_sa36" && source == fastvit::io::spelling::apple);
-    return preprocessing::imagenet(256, wide ? 0.95 : 0.90);
-}
-
 preprocessing preprocessing_of(const preprocessing_options &options, preprocessing usual) {
     preprocessing how = options.config ? fastvit::read_preprocessing_config(*options.config) : options.preset.value_or(usual);
     if (options.rule) {
@@ -48,7 +41,7 @@ int preprocess(const preprocess_options &options) {
         bytes.strides = fastvit::io::contiguous_strides(pixels.dims());
         bytes.bytes = std::as_bytes(pixels.span());
         const std::array<fastvit::io::named_tensor, 2> both{
-            {{.name = "pixels", .data = {}, .stored = &bytes}, {.name = "tensor", .data = input}}};
+            {{.name = "pixels", .data = {}, .stored = &bytes}, {.name = "input", .data = input}}};
         fastvit::io::save_safetensors(options.output, both);
     } catch (const fastvit::error &e) {
         throw e.in_file(options.picture);

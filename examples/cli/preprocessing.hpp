@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: MIT
-// How pictures become inputs: a model's own preprocessing, and what the command line changes.
+// How pictures become inputs: what the command line changes of a model's own preprocessing.
 #pragma once
 
-#include "fastvit/checkpoint/names.hpp"
 #include "fastvit/preprocess.hpp"
 
 #include "cli/commands.hpp"
 
-#include <string_view>
-
 namespace cli {
-
-/// How the published checkpoints of a variant were evaluated, Apple's or timm's.
-fastvit::preprocessing usual_preprocessing(std::string_view variant, fastvit::io::spelling source);
 
 /// `usual`, changed to what the options say.
 fastvit::preprocessing preprocessing_of(const preprocessing_options &options, fastvit::preprocessing usual);

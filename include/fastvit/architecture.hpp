@@ -84,8 +84,8 @@ inline std::string why_no_logits(const architecture &net) {
     return "the head of this network is not one linear layer, so it gives no logits: " + tensors;
 }
 
-/// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: for 0, 2, 4 and 6, whatever they
-/// are.
+/// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: for 0, 2, 4 and 6, whichever parts
+/// those are.
 [[nodiscard]] constexpr bool is_fork_feature(index_type number) noexcept { return number % 2 == 0 && number <= 6; }
 
 /// What distinguishes a published variant from the others.

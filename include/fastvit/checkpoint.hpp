@@ -47,7 +47,7 @@ class checkpoint {
     /// tensors() are invalid afterwards.
     void add(std::string name, tensor<float> values);
 
-    /// All tensors, in file order.
+    /// All tensors, in file order. io::read_float() gives a tensor's numbers.
     [[nodiscard]] const std::vector<io::stored_tensor> &tensors() const &noexcept { return tensors_; }
 
     /// The tensor of that name; nullptr if there is none.

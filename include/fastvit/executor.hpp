@@ -33,8 +33,13 @@ class executor {
     virtual ~executor() = default;
     /// How many tasks may run at once: worker numbers are below this. At least 1, and the same for the executor's whole life.
     virtual int workers() const noexcept = 0;
-    /// Calls task(i, worker) once for each i in [0, tasks), in any order, and returns when all have returned. Two calls that run
-    /// at the same time have different worker numbers. Tasks do not throw.
+    /// Calls task(i, worker) once for each i in [0, tasks), in any order, and returns when all have returned; what they wrote is
+    /// then visible to the caller, and what the caller wrote before was visible to them. Tasks of one run() that are called at
+    /// the same time have different worker numbers. Tasks do not throw, and do not call run(). What run() itself throws leaves
+    /// forward(), whose results are then undefined.
+    ///
+    /// Each forward pass calls run() from its own thread. So an executor of several workspaces that are used at the same time
+    /// must allow several threads in run(); one that belongs to a single workspace need not.
     virtual void run(index_type tasks, task_ref task) = 0;
 };
 
@@ -53,7 +58,7 @@ class serial_executor final : public executor {
 /// Several threads may call run(). One of them at a time has the pool; the others run their tasks themselves.
 class thread_pool final : public executor {
   public:
-    /// `workers` counts the calling thread; 0 means one for each of the machine's hardware threads.
+    /// `workers` counts the calling thread; 0 or less means one for each of the machine's hardware threads.
     /// Throws std::system_error if the system has no more threads to give.
     explicit thread_pool(int workers = 0);
     ~thread_pool() override;

@@ -18,13 +18,17 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
+/// In which order a pixel has its colours.
+enum class channel_order : unsigned char { rgb, bgr };
+
 /// A decoded picture that somebody else owns: rows from the top, pixels from the left, one byte per channel, channels
 /// interleaved.
 struct picture_view {
     const std::uint8_t *pixels = nullptr;
     index_type height = 0, width = 0; ///< 1 to 2^20 each
-    index_type channels = 3;          ///< 1 grey, 3 red green blue, 4 the same and alpha, which is dropped, not blended
+    index_type channels = 3;          ///< 1 grey, 3 colours, 4 the same and alpha, which is dropped, not blended
     index_type row_stride = 0;        ///< bytes from one row to the next; 0 if there is nothing between them
+    channel_order order = channel_order::rgb; ///< OpenCV's pictures are bgr
 };
 
 /// How a picture is brought to the input's size.
@@ -32,7 +36,7 @@ enum class resize_rule {
     shorter_side,  ///< keep the aspect ratio and cover the output divided by the crop fraction; then cut out the centre
     squash,        ///< resize to the output divided by the crop fraction, ignoring the aspect ratio; then cut out the centre
     pad_to_square, ///< add black bars to make the picture square; then like shorter_side
-    longer_side,   ///< keep the aspect ratio, as large as the output, divided by the crop fraction, has room for; black beside it
+    longer_side,   ///< keep the aspect ratio and fit into the output divided by the crop fraction; black fills the rest
 };
 
 /// How a pixel is interpolated. Both widen their kernel when the picture shrinks (Pillow's way, "antialias" in torchvision).

@@ -31,26 +31,27 @@
 #include <optional>
 #include <string_view>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
+namespace fastvit { inline namespace FASTVIT_ABI {
 
 /// Writes the tensors and metadata of `source` to a safetensors file. Floating-point elements are written as `type`, which is
 /// f32, or f16 or bf16 rounded to nearest even; others as they are, but for the quantised matrices of a network, which become
 /// floating-point elements. With i8 the file is a quantised checkpoint, as above, and tensors that are not the network's are
-/// float32. If the checkpoint has a FastViT, at `prefix` or the only one, that network is written with what belongs to it, under
-/// the names that written_names gives; otherwise everything, under its own name. Throws what names_of_network() and
-/// io::save_safetensors() throw, and with i8 what save_folded() throws; the file is written whole or not at all.
+/// float32. If the checkpoint has a FastViT, at `prefix` or the only one, that network is written with what belongs to it, its
+/// names without a framework's wrappers; otherwise everything, under its own name. Throws `invalid_argument` for another type or
+/// a prefix that no network has, `unsupported` for several networks without a prefix, `bad_value` for a number that `type` cannot
+/// hold, `io` where the file cannot be written, and with i8 what save_folded() throws. The file is written whole or not at all.
 void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                     const std::optional<std::string_view> &prefix = std::nullopt);
 
 /// Writes the folded form of a network of `source`, at `prefix` or the only one, to a safetensors file, in the spelling of
 /// `source`: the official folded model loads it with strict checking, unless it is quantised or `source` was, whose blocks keep
 /// their form. Blocks that are already folded, a head that is not one linear layer, and the other tensors of a larger model stay
-/// as they are; other networks are left out. Element types and names are those of save_converted(). Throws what loading a model
-/// and save_converted() throw; the file is written whole or not at all.
+/// as they are; other networks are left out. Element types and names are those of save_converted(). Throws what model::open() and
+/// save_converted() throw. The file is written whole or not at all.
 void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                  const std::optional<std::string_view> &prefix = std::nullopt);
 
-}}} // namespace fastvit::FASTVIT_ABI::loading
+}} // namespace fastvit::FASTVIT_ABI
 
 #if !defined(FASTVIT_COMPILED)
 #include "fastvit/impl/save.hpp"

@@ -10,8 +10,9 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// The memory and threads of a forward pass: one call at a time. It keeps its memory, so that the next call of the same shape
-/// allocates nothing. Move-only; results of the last call move with it.
+/// The memory and threads of a forward pass: one call at a time. It keeps the memory of its last call, so that another one of the
+/// same network, shape and outputs allocates nothing; where shapes alternate, a workspace for each avoids allocating. Move-only;
+/// results of the last call move with it.
 class workspace {
   public:
     /// In the calling thread.
@@ -25,7 +26,8 @@ class workspace {
     /// Tells `who` from now on which part of the network runs; null for nobody. `who` outlives the workspace or is replaced.
     void watch(observer *who) noexcept;
 
-    /// Bytes of activations that the last call needed, results included.
+    /// Bytes of activations that the last call needed, with those of the results unless it was a forward_into(). Pictures that
+    /// were cropped are not counted.
     [[nodiscard]] index_type bytes() const noexcept;
 
   private:

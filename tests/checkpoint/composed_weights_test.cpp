@@ -67,7 +67,7 @@ void expect_exact(const file_of_tensors &file, const file_of_tensors &expected) 
         EXPECT_LE(distance_between(results_of(file.load({.graph = form})), results_of(expected.load({.graph = form}))), 1e-6);
     const io_test::temporary_directory directory;
     const std::string bytes = file.bytes();
-    loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
+    fastvit::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
     const checkpoint folded = checkpoint::open(directory / "o");
     EXPECT_EQ(list_of(file_of_tensors(folded)).text(), list_of(file_of(toy_net(), io::spelling::timm, true)).text());
     EXPECT_LE(distance_between(results_of(model(folded)), results_of(expected.load())), 1e-6);

@@ -34,7 +34,7 @@ class convert_test : public testing::Test {
   protected:
     // Converts a checkpoint to the file `out` and opens that.
     checkpoint converted(const checkpoint &source, dtype type = dtype::f32) {
-        loading::save_converted(source, directory / "out", type);
+        fastvit::save_converted(source, directory / "out", type);
         return checkpoint::open(directory / "out");
     }
     checkpoint converted(const char *name, dtype type = dtype::f32) {
@@ -120,7 +120,7 @@ TEST_F(convert_test, rounds_to_nearest_even) {
 TEST_F(convert_test, types_of_16_bits_give_the_bits_of_their_float32) {
     for (const dtype type : {dtype::f16, dtype::bf16}) {
         const auto halves = converted("tiny.safetensors", type);
-        loading::save_converted(halves, directory / "float32");
+        fastvit::save_converted(halves, directory / "float32");
         const auto floats = checkpoint::open(directory / "float32");
         for (const graph g : {graph::folded, graph::train_time})
             EXPECT_EQ(results_of(model(halves, {.graph = g})), results_of(model(floats, {.graph = g})));
@@ -254,14 +254,14 @@ TEST_F(convert_test, writes_the_official_names_and_shapes) {
 
 TEST_F(convert_test, writes_over_its_own_source) {
     io_test::write_file(directory / "net", io_test::read_file(checkpoints / "tiny_fp16.safetensors"));
-    loading::save_converted(checkpoint::open(directory / "net"), directory / "net");
+    fastvit::save_converted(checkpoint::open(directory / "net"), directory / "net");
     expect_same(checkpoint::open(directory / "net"), converted("tiny_fp16.safetensors"));
 }
 
 TEST_F(convert_test, names_the_file_that_it_cannot_write) {
     const auto tiny = checkpoint::open(checkpoints / "tiny.safetensors");
     const auto missing = directory / "none" / "out";
-    expect_error(error_kind::io, {missing.string()}, [&] { loading::save_converted(tiny, missing); });
+    expect_error(error_kind::io, {missing.string()}, [&] { fastvit::save_converted(tiny, missing); });
     EXPECT_TRUE(directory.names().empty());
 }
 

@@ -31,7 +31,7 @@ class fold_test : public testing::Test {
   protected:
     // Folds a checkpoint to the file `out` and opens that.
     checkpoint folded(const checkpoint &source) {
-        loading::save_folded(source, directory / "out");
+        fastvit::save_folded(source, directory / "out");
         return checkpoint::open(directory / "out");
     }
     checkpoint folded(const std::filesystem::path &path) { return folded(checkpoint::open(path)); }
@@ -146,8 +146,8 @@ TEST_F(fold_test, writes_float32_whatever_it_reads) {
 
 TEST_F(fold_test, rounds_the_folded_weights) {
     const auto whole = folded(checkpoints / "tiny.safetensors");
-    loading::save_folded(checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
-    loading::save_converted(whole, directory / "expected", io::dtype::bf16);
+    fastvit::save_folded(checkpoint::open(checkpoints / "tiny.safetensors"), directory / "half", io::dtype::bf16);
+    fastvit::save_converted(whole, directory / "expected", io::dtype::bf16);
     EXPECT_EQ(read_file(directory / "half"), read_file(directory / "expected"));
     const checkpoint half = checkpoint::open(directory / "half");
     EXPECT_EQ(half.find("head.weight")->type, io::dtype::bf16);
@@ -157,7 +157,7 @@ TEST_F(fold_test, changes_nothing_that_is_folded) {
     const auto official = checkpoint::open(checkpoints / "tiny_reparam.safetensors");
     expect_equal(official, folded(official), 0);
     const std::string once = read_file((folded(checkpoints / "tiny.safetensors"), directory / "out"));
-    loading::save_folded(checkpoint::open(directory / "out"), directory / "again");
+    fastvit::save_folded(checkpoint::open(directory / "out"), directory / "again");
     EXPECT_EQ(read_file(directory / "again"), once);
 }
 
@@ -245,16 +245,16 @@ TEST_F(fold_test, writes_the_official_names_and_shapes) {
 
 TEST_F(fold_test, writes_over_its_own_source) {
     io_test::write_file(directory / "net", read_file(checkpoints / "tiny.safetensors"));
-    loading::save_folded(checkpoint::open(directory / "net"), directory / "net");
+    fastvit::save_folded(checkpoint::open(directory / "net"), directory / "net");
     expect_equal(folded(checkpoints / "tiny.safetensors"), checkpoint::open(directory / "net"), 0);
 }
 
 TEST_F(fold_test, leaves_nothing_where_it_fails) {
     const auto tiny = checkpoint::open(checkpoints / "tiny.safetensors");
     const auto missing = directory / "none" / "out";
-    expect_error(error_kind::io, {missing.string()}, [&] { loading::save_folded(tiny, missing); });
+    expect_error(error_kind::io, {missing.string()}, [&] { fastvit::save_folded(tiny, missing); });
     std::filesystem::create_directory(directory / "taken");
-    expect_error(error_kind::io, {(directory / "taken").string()}, [&] { loading::save_folded(tiny, directory / "taken"); });
+    expect_error(error_kind::io, {(directory / "taken").string()}, [&] { fastvit::save_folded(tiny, directory / "taken"); });
     EXPECT_EQ(directory.names(), std::vector<std::string>{"taken"});
     EXPECT_TRUE(std::filesystem::is_empty(directory / "taken"));
 
@@ -264,12 +264,12 @@ TEST_F(fold_test, leaves_nothing_where_it_fails) {
     file.erase("head.bias");
     io_test::write_file(directory / "in", file.bytes());
     expect_error(error_kind::missing_tensor, {(directory / "in").string() + ": head.bias"},
-                 [&] { loading::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
+                 [&] { fastvit::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
     file.tensors.push_back({"head.bias", "F32", {10}, {}});
     file.tensors.push_back({"extra", "F32", {1}, {}});
     io_test::write_file(directory / "in", file.bytes());
     expect_error(error_kind::unexpected_tensor, {(directory / "in").string() + ": extra"},
-                 [&] { loading::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
+                 [&] { fastvit::save_folded(checkpoint::open(directory / "in"), directory / "out"); });
     EXPECT_EQ(read_file(directory / "out"), "precious");
     EXPECT_EQ(directory.names().size(), 3U);
 }

@@ -36,7 +36,7 @@ TEST(heads, of_a_sequential_with_one_linear_layer_give_logits) {
             renamed(plain, [&](const std::string &name) { return name.starts_with("head.fc.") ? layer + name.substr(8) : name; });
         expect_network(file, plain);
         const std::string bytes = file.bytes();
-        loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
+        fastvit::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
         const checkpoint folded = checkpoint::open(directory / "o");
         EXPECT_NE(folded.find(layer + "bias"), nullptr);
         EXPECT_LE(distance_between(results_of(model(folded)), results_of(plain.load())), 1e-6);
@@ -81,7 +81,7 @@ TEST(heads, that_are_not_one_linear_layer_leave_the_rest_and_are_named) {
             });
         // It stays in what is written.
         const std::string bytes = file.bytes();
-        loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
+        fastvit::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
         const checkpoint folded = checkpoint::open(directory / "o");
         for (const auto &[name, dims] : head) EXPECT_NE(folded.find("head." + name), nullptr);
         EXPECT_EQ(model(folded).architecture().other_head.size(), head.size());

@@ -227,7 +227,7 @@ file_of_tensors timm_clip() { return without_bias(file_of_tensors(seeded_checkpo
 file_of_tensors folded_file(const file_of_tensors &file) {
     const io_test::temporary_directory directory;
     const std::string bytes = file.bytes();
-    loading::save_folded(checkpoint::from_bytes(io_test::bytes_of(bytes), "net.safetensors"), directory / "folded");
+    fastvit::save_folded(checkpoint::from_bytes(io_test::bytes_of(bytes), "net.safetensors"), directory / "folded");
     return file_of_tensors(checkpoint::open(directory / "folded"));
 }
 
@@ -456,7 +456,7 @@ TEST_P(spelling_test, takes_any_mixture_of_folded_blocks_in_a_stem_without_scale
     net.stem_scale_branch = false;
     const checkpoint source = seeded_checkpoint(net, GetParam());
     const io_test::temporary_directory directory;
-    loading::save_folded(source, directory / "folded");
+    fastvit::save_folded(source, directory / "folded");
     const mixture mixed(file_of_tensors(source), file_of_tensors(checkpoint::open(directory / "folded")));
     const tensor<float> images = seeded_input({1, 3, 32, 32});
     workspace space;
@@ -817,7 +817,7 @@ TEST(loading, says_what_is_no_fastvit) {
     file_of_tensors resnet;
     for (const char *const name : {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "stem.1.weight", "system.0.weight"})
         resnet.tensors.push_back({name, "F32", {1}, std::string(4, '\0')});
-    refused(resnet, "5 tensors without one");
+    refused(resnet, "no such name among 5");
 
     expect_error(error_kind::unsupported, {"not a FastViT checkpoint", "no tensors"}, [] { model{checkpoint{}}; });
     const auto views = data / "checkpoints" / "views.pth";

@@ -129,9 +129,9 @@ TEST(memory_limit, holds_for_networks_as_they_are) {
                              std::to_string(net.in_channels));
                 const auto path = directory / "net";
                 if (folded)
-                    loading::save_folded(seeded_checkpoint(net, io::spelling::timm), path, type);
+                    fastvit::save_folded(seeded_checkpoint(net, io::spelling::timm), path, type);
                 else
-                    loading::save_converted(seeded_checkpoint(net, io::spelling::timm), path, type);
+                    fastvit::save_converted(seeded_checkpoint(net, io::spelling::timm), path, type);
                 const std::uint64_t expected = estimate(checkpoint::open(path));
                 for (const graph form : {graph::folded, graph::train_time}) {
                     std::optional<model> loaded;
@@ -169,9 +169,9 @@ TEST(memory_limit, leaves_room_for_networks_in_16_bits) {
         for (const bool folded : {false, true}) {
             const checkpoint made = seeded_checkpoint(variant_with(variant, classes), io::spelling::timm);
             if (folded)
-                loading::save_folded(made, directory / "net", type);
+                fastvit::save_folded(made, directory / "net", type);
             else
-                loading::save_converted(made, directory / "net", type);
+                fastvit::save_converted(made, directory / "net", type);
             for (const precision p : precisions) {
                 std::optional<model> loaded;
                 const std::size_t peak =
@@ -190,7 +190,7 @@ TEST(memory_limit, leaves_room_for_quantised_networks) {
     for (const auto &[variant, classes] : {std::pair("fastvit_t8", index_type{0}), std::pair("fastvit_t8", many_classes),
                                            std::pair("fastvit_ma36", index_type{0}), std::pair("fastvit_mci3", index_type{0})}) {
         SCOPED_TRACE(variant + (" of " + std::to_string(classes)));
-        loading::save_converted(seeded_checkpoint(variant_with(variant, classes), io::spelling::timm), directory / "net",
+        fastvit::save_converted(seeded_checkpoint(variant_with(variant, classes), io::spelling::timm), directory / "net",
                                 io::dtype::i8);
         const std::uint64_t size = std::filesystem::file_size(directory / "net"),
                             expected = estimate(checkpoint::open(directory / "net"));
@@ -261,7 +261,7 @@ TEST(memory_limit, counts_what_a_checkpoint_has) {
     for (const io::stored_tensor &t : made.tensors()) sum += t.bytes.size();
     EXPECT_EQ(made.size_in_bytes(), sum);
     const io_test::temporary_directory directory;
-    loading::save_converted(made, directory / "net");
+    fastvit::save_converted(made, directory / "net");
     const auto size = std::filesystem::file_size(directory / "net");
     EXPECT_EQ(checkpoint::open(directory / "net").size_in_bytes(), size);
     // Reading ends at a tensor that is not there, so it counts as nothing.
@@ -274,7 +274,7 @@ TEST(memory_limit, counts_what_a_checkpoint_has) {
 TEST(memory_limit, refuses_a_network_that_padding_makes_many_times_larger) {
     const io_test::temporary_directory directory;
     const checkpoint hostile = seeded_checkpoint(wide_stem(200000), io::spelling::apple);
-    loading::save_converted(hostile, directory / "net");
+    fastvit::save_converted(hostile, directory / "net");
     const auto refused = [](auto load) {
         const std::size_t peak = counted_memory::peak_of([&] {
             expect_error(error_kind::unsupported, {"more memory than the size of its file justifies", "expected at most", "MB"},
@@ -286,7 +286,7 @@ TEST(memory_limit, refuses_a_network_that_padding_makes_many_times_larger) {
     };
     refused([&] { (void)model::open(directory / "net"); });
     refused([&] { model{hostile}; });
-    refused([&] { loading::save_folded(hostile, directory / "folded"); });
+    refused([&] { fastvit::save_folded(hostile, directory / "folded"); });
     EXPECT_FALSE(std::filesystem::exists(directory / "folded"));
 }
 

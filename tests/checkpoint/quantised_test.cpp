@@ -54,7 +54,7 @@ class quantised_test : public testing::Test {
   protected:
     // Converts a checkpoint to the file `out` and opens that.
     checkpoint converted(const checkpoint &source, dtype type = dtype::i8) {
-        loading::save_converted(source, directory / "out", type);
+        fastvit::save_converted(source, directory / "out", type);
         return checkpoint::open(directory / "out");
     }
     checkpoint converted(const file_of_tensors &file, dtype type = dtype::i8) {
@@ -120,7 +120,7 @@ TEST_F(quantised_test, computes_the_same_in_int8) {
                 for (const std::string &isa : usable_tiers()) expect_same_model(source, quantised, {2, 3, 40, 56}, isa);
                 // The official folded form, which rounds in between, gives the same file.
                 const std::string bytes = read_file(directory / "out");
-                loading::save_folded(source, directory / "folded");
+                fastvit::save_folded(source, directory / "folded");
                 converted(checkpoint::open(directory / "folded"));
                 EXPECT_EQ(read_file(directory / "out"), bytes);
             }
@@ -218,7 +218,7 @@ TEST_F(quantised_test, runs_in_other_precisions_and_graphs) {
         SCOPED_TRACE(name);
         const checkpoint source = seeded_checkpoint(net, spelling::timm);
         const checkpoint quantised = converted(source);
-        loading::save_converted(quantised, directory / "float32");
+        fastvit::save_converted(quantised, directory / "float32");
         const checkpoint floats = checkpoint::open(directory / "float32");
         const tensor<float> input = seeded_input({1, 3, 40, 56});
         for (const precision p : precisions)
@@ -234,7 +234,7 @@ TEST_F(quantised_test, is_converted_to_floats_and_back) {
     const checkpoint quantised = converted(opened_toy());
     const std::string bytes = read_file(directory / "out");
     const auto write = [&](const checkpoint &source, dtype type, bool fold) {
-        (fold ? loading::save_folded : loading::save_converted)(source, directory / "next", type, std::nullopt);
+        (fold ? fastvit::save_folded : fastvit::save_converted)(source, directory / "next", type, std::nullopt);
         return read_file(directory / "next");
     };
     for (const bool fold : {false, true}) {
@@ -379,7 +379,7 @@ TEST_F(quantised_test, is_opened_in_several_files_and_beside_another_network) {
         joined({renamed(whole, [](auto &n) { return "student." + n; }), renamed(toy(2), [](auto &n) { return "teacher." + n; })});
     EXPECT_EQ(results_of(two.load({.precision = precision::int8, .prefix = "student"})), expected);
     const std::string bytes = two.bytes();
-    loading::save_converted(checkpoint::from_bytes(bytes_of(bytes), "two"), directory / "one", dtype::f32, "student");
+    fastvit::save_converted(checkpoint::from_bytes(bytes_of(bytes), "two"), directory / "one", dtype::f32, "student");
     EXPECT_EQ(results_of(model::open(directory / "one", {.precision = precision::int8})), expected);
     // A checkpoint of which only the ConvFFN's form tells that it is one.
     const std::optional<error> e = two.failure();
@@ -419,8 +419,8 @@ TEST_F(quantised_test, that_is_wrong_is_refused) {
         const std::string bytes = file.bytes();
         const checkpoint source = checkpoint::from_bytes(bytes_of(bytes), "FILE");
         expect_error(kind, words, [&] { model{source}; });
-        expect_error(kind, words, [&] { loading::save_folded(source, directory / "no"); });
-        expect_error(kind, words, [&] { loading::save_converted(source, directory / "no", dtype::i8); });
+        expect_error(kind, words, [&] { fastvit::save_folded(source, directory / "no"); });
+        expect_error(kind, words, [&] { fastvit::save_converted(source, directory / "no", dtype::i8); });
         EXPECT_FALSE(std::filesystem::exists(directory / "no"));
     };
     using file = file_of_tensors;

@@ -58,7 +58,7 @@ TEST_F(shards_test, make_the_whole_network) {
     expect_network(checkpoint::open(index), toy_file());
     EXPECT_EQ(checkpoint::open(index).size_in_bytes(),
               std::filesystem::file_size(index) + parts[0].bytes().size() + parts[1].bytes().size());
-    loading::save_folded(checkpoint::open(index), directory / "o");
+    fastvit::save_folded(checkpoint::open(index), directory / "o");
     EXPECT_LE(distance_between(results_of(model::open(directory / "o")), results_of(toy_file().load())), 1e-6);
     // In another order, with a byte order mark, and in a folder below.
     std::reverse(places.begin(), places.end());
@@ -91,8 +91,8 @@ TEST_F(shards_test, alone_say_which_part_they_are) {
     for (std::size_t i = 0; i < 2; ++i)
         for (const auto &action : std::vector<std::function<void()>>{
                  [&] { (void)model::open(directory / names[i]); },
-                 [&] { loading::save_folded(checkpoint::open(directory / names[i]), directory / "o"); },
-                 [&] { loading::save_converted(checkpoint::open(directory / names[i]), directory / "o"); }})
+                 [&] { fastvit::save_folded(checkpoint::open(directory / names[i]), directory / "o"); },
+                 [&] { fastvit::save_converted(checkpoint::open(directory / names[i]), directory / "o"); }})
             expect_error(error_kind::unsupported,
                          {names[i], "part " + std::to_string(i + 1) + " of 2", "open its index, model.safetensors.index.json"},
                          action);
@@ -132,7 +132,7 @@ TEST_F(shards_test, have_what_the_index_says_and_nothing_else) {
     write_file(directory / names[0], parts[0].bytes());
     expect_index_refused(error_kind::unexpected_tensor, {names[0] + ": " + parts[1].tensors[0].name});
     std::filesystem::remove(directory / names[0]);
-    expect_index_refused(error_kind::io, {names[0], "does not exist"});
+    expect_index_refused(error_kind::io, {names[0], "does not exist", "model.safetensors.index.json lists it"});
     write_file(directory / names[0], "version https://git-lfs.github.com/spec/v1\n");
     expect_index_refused(error_kind::unsupported, {names[0], "Git LFS"});
     write_file(directory / names[0], index_of(places));

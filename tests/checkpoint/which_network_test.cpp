@@ -87,7 +87,7 @@ TEST(which_network, takes_the_prefix_as_people_write_it) {
                      {"no FastViT has the prefix \"" + std::string(prefix), "module.student._orig_mod", "module.teacher"},
                      [&] { (void)file.load({.prefix = prefix}); });
     // Also where there is only one.
-    expect_error(error_kind::invalid_argument, {"no FastViT has the prefix \"ema\""},
+    expect_error(error_kind::invalid_argument, {"no FastViT has the prefix \"ema\"", "expected none"},
                  [&] { (void)toy_file().load({.prefix = "ema"}); });
     expect_network(toy_file(), toy_file(), {.prefix = ""});
 }
@@ -120,14 +120,14 @@ TEST(which_network, is_all_that_folding_and_converting_write) {
         const std::string bytes = file.bytes();
         const checkpoint source = checkpoint::from_bytes(bytes_of(bytes), "FILE");
         expect_error(error_kind::unsupported, {"FILE: ", "several networks"},
-                     [&] { loading::save_folded(source, directory / "o"); });
+                     [&] { fastvit::save_folded(source, directory / "o"); });
         expect_error(error_kind::unsupported, {"FILE: ", "several networks"},
-                     [&] { loading::save_converted(source, directory / "o"); });
+                     [&] { fastvit::save_converted(source, directory / "o"); });
         for (const bool fold : {true, false}) {
             if (fold)
-                loading::save_folded(source, directory / "o", io::dtype::f32, first);
+                fastvit::save_folded(source, directory / "o", io::dtype::f32, first);
             else
-                loading::save_converted(source, directory / "o", io::dtype::f32, first);
+                fastvit::save_converted(source, directory / "o", io::dtype::f32, first);
             const checkpoint written = checkpoint::open(directory / "o");
             EXPECT_LE(distance_between(results_of(model(written)), results_of(model(source, {.prefix = first}))), 1e-6);
             EXPECT_EQ(written.tensors().size(),
@@ -204,9 +204,9 @@ TEST(which_network, is_found_through_wrappers_wherever_they_stand) {
             expect_network(file, plain);
             const std::string bytes = file.bytes();
             const checkpoint source = checkpoint::from_bytes(bytes_of(bytes), "FILE");
-            loading::save_converted(source, directory / "o");
+            fastvit::save_converted(source, directory / "o");
             EXPECT_EQ(list_of(file_of_tensors(checkpoint::open(directory / "o"))).text(), list_of(plain).text());
-            loading::save_folded(source, directory / "o");
+            fastvit::save_folded(source, directory / "o");
             const checkpoint folded = checkpoint::open(directory / "o");
             EXPECT_EQ(list_of(file_of_tensors(folded)).text(), list_of(file_of(toy_net(), spelling, true)).text());
             EXPECT_LE(distance_between(results_of(model(folded)), results_of(plain.load())), 1e-6);
@@ -233,7 +233,7 @@ TEST(which_network, is_timms_features_only_under_any_prefix_with_a_decoder_besid
                 file.tensors.insert(file.tensors.begin(), {beside, "F32", {2, 2}, io_test::floats({1, 2, 3, 4})});
         expect_network(file, plain);
         const std::string bytes = file.bytes();
-        loading::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
+        fastvit::save_folded(checkpoint::from_bytes(bytes_of(bytes), "FILE"), directory / "o");
         const checkpoint folded = checkpoint::open(directory / "o");
         EXPECT_LE(distance_between(results_of(model(folded)), results_of(plain.load())), 1e-6);
         const bool inside = !io::without_wrappers(prefix).empty();

@@ -450,6 +450,24 @@ TEST(preprocess, grey_is_equal_channels_and_alpha_is_dropped) {
     EXPECT_EQ(digest(fastvit::resize_crop(rgba.view, how)), of(rgb));
 }
 
+TEST(preprocess, takes_colours_in_either_order) {
+    for (const index_type channels : {1, 3, 4})
+        for (const index_type width : {1, 2, 31}) {
+            const owned_picture rgb(23, width, channels);
+            bytes swapped = rgb.pixels;
+            for (std::size_t i = 0; channels > 1 && i < swapped.size(); i += static_cast<std::size_t>(channels))
+                std::swap(swapped[i], swapped[i + 2]);
+            const picture_view bgr{.pixels = swapped.data(),
+                                   .height = 23,
+                                   .width = width,
+                                   .channels = channels,
+                                   .order = fastvit::channel_order::bgr};
+            const preprocessing how = plain(20, 20);
+            EXPECT_EQ(digest(fastvit::resize_crop(bgr, how)), digest(fastvit::resize_crop(rgb.view, how)))
+                << channels << " channels, width " << width;
+        }
+}
+
 // --- Floats -------------------------------------------------------------------------------------------------------------
 
 TEST(preprocess, normalises_each_step_in_float) {

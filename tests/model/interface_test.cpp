@@ -94,10 +94,13 @@ TEST(forward_into, writes_what_forward_gives) {
             }
         }
         for (const output_kind wanted : {output_kind::logits, everything(net.architecture())}) {
-            const own_memory memory(net.output_shapes({3, 3, 40, 40}, wanted));
+            const own_memory memory(net.output_shapes({3, 3, 40, 40}, wanted)), one(net.output_shapes({1, 3, 40, 40}, wanted));
             net.forward_into(pictures, how, kept, memory.buffers());
             expect_same_bits(copied(net.forward(pictures, how, space, wanted)), memory.contents());
+            net.forward_into(picture, how, kept, one.buffers());
+            expect_same_bits(copied(net.forward(picture, how, space, wanted)), one.contents());
             memory.expect_canaries();
+            one.expect_canaries();
         }
     }
 }
@@ -300,6 +303,36 @@ TEST(output_shapes, refuse_what_forward_refuses) {
         expect_same_error(dims, output_kind::embedding);
     for (const output_kind wanted : {output_kind::logits, output_kind::final_conv, output_kind::fork_features})
         expect_same_error({1, 3, 64, 64}, wanted | output_kind::stem);
+}
+
+TEST(output_kinds, are_sets) {
+    output_kind set = output_kind::stem;
+    set |= output_kind::logits;
+    EXPECT_EQ(set, output_kind::stem | output_kind::logits);
+    EXPECT_TRUE(wants(set, output_kind::stem) && wants(set, output_kind::logits));
+    EXPECT_FALSE(wants(set, output_kind::stages));
+}
+
+// --- preprocessing
+
+TEST(usual_preprocessing, is_that_of_the_published_checkpoints) {
+    const auto is = [](const preprocessing &how, double crop_fraction, interpolation filter, float mean) {
+        EXPECT_TRUE(how.height == 256 && how.width == 256 && how.rule == resize_rule::shorter_side);
+        EXPECT_EQ(how.crop_fraction, crop_fraction);
+        EXPECT_EQ(how.filter, filter);
+        EXPECT_EQ(how.mean[0], mean);
+    };
+    for (const char *const variant : {"fastvit_t8", "fastvit_s12", "fastvit_sa24", ""})
+        for (const io::spelling spelling : {io::spelling::apple, io::spelling::timm})
+            is(usual_preprocessing(variant, spelling), 0.90, interpolation::bicubic, 0.485f);
+    is(usual_preprocessing("fastvit_sa36", io::spelling::timm), 0.90, interpolation::bicubic, 0.485f);
+    is(usual_preprocessing("fastvit_sa36", io::spelling::apple), 0.95, interpolation::bicubic, 0.485f);
+    is(usual_preprocessing("fastvit_ma36", io::spelling::timm), 0.95, interpolation::bicubic, 0.485f);
+    for (const char *const variant : {"fastvit_mci0", "fastvit_mci1", "fastvit_mci2"})
+        is(usual_preprocessing(variant, io::spelling::timm), 1, interpolation::bilinear, 0);
+    for (const char *const variant : {"fastvit_mci3", "fastvit_mci4"})
+        is(usual_preprocessing(variant, io::spelling::timm), 1, interpolation::bicubic, 0.48145466f);
+    is(small_model(graph::folded).usual_preprocessing(), 0.90, interpolation::bicubic, 0.485f);
 }
 
 // --- models from bytes

@@ -136,6 +136,9 @@ TEST(pictures, that_are_their_own_crop_are_read_where_they_are) {
                                                            std::vector{own.view(), other.view()}, std::vector{own.view()}})
                 expect_same_bits(run(net, preprocessed(batch, how)), run_pictures(net, batch, how, space));
         }
+        picture_view blue_first = own.view();
+        blue_first.order = fastvit::channel_order::bgr;
+        expect_same_bits(run(net, preprocess(blue_first, how)), run_pictures(net, {blue_first}, how, space));
         // Not cropped to the same size, but enlarged first.
         expect_same_bits(run(net, preprocess(own.view(), preprocessing::imagenet(64, 0.5))),
                          run_pictures(net, {own.view()}, preprocessing::imagenet(64, 0.5), space));

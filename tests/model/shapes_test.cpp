@@ -139,7 +139,7 @@ INSTANTIATE_TEST_SUITE_P(bundled, reduced_precision, testing::Values(io::dtype::
 TEST_P(reduced_precision, weights_answer_as_well) {
     const io_test::temporary_directory directory;
     const std::filesystem::path path = directory / "reduced.safetensors";
-    loading::save_converted(checkpoint::open(bundled_model_path()), path, GetParam());
+    fastvit::save_converted(checkpoint::open(bundled_model_path()), path, GetParam());
     EXPECT_LT(std::filesystem::file_size(path), 0.55 * static_cast<double>(std::filesystem::file_size(bundled_model_path())));
     const held_out_pictures &pictures = held_out();
     for (const graph form : {graph::train_time, graph::folded}) {

@@ -165,9 +165,9 @@ std::vector<unit_result> FASTVIT_TEST_UNIT(const unit_files &files) {
     const fs::path saved = files.scratch / "saved.safetensors";
     for (const auto &[type, name] :
          {std::pair{fastvit::io::dtype::f32, "f32"}, {fastvit::io::dtype::f16, "f16"}, {fastvit::io::dtype::bf16, "bf16"}}) {
-        fastvit::loading::save_folded(tiny, saved, type);
+        fastvit::save_folded(tiny, saved, type);
         all.add_file(std::string("save_folded, ") + name, saved);
-        fastvit::loading::save_converted(tiny, saved, type);
+        fastvit::save_converted(tiny, saved, type);
         all.add_file(std::string("save_converted, ") + name, saved);
     }
     fs::remove(saved);

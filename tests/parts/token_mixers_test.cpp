@@ -124,7 +124,7 @@ TEST_P(mixer_networks, are_the_same_when_they_are_saved_folded) {
     for (const auto spelling : {fastvit::io::spelling::timm, fastvit::io::spelling::apple}) {
         const checkpoint source = seeded_checkpoint(net(), spelling);
         const results before = run(model(source), images);
-        fastvit::loading::save_folded(source, path);
+        fastvit::save_folded(source, path);
         for (const graph form : {graph::folded, graph::train_time}) {
             const model opened = model::open(path, {.graph = form});
             EXPECT_EQ(opened.spelling(), spelling);

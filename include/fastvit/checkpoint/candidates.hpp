@@ -244,12 +244,14 @@ inline network_choice choose_network(std::span<const tensor_outline> tensors,
     if (prefix && !complete.empty())
         throw error(error_kind::invalid_argument,
                     error::parts{.problem = "no FastViT has the prefix \"" + std::string(*prefix) + "\"",
-                                 .expected = (complete.size() > 1 ? "one of " : "") + detail::list_prefixes(complete)});
+                                 .expected = complete.size() > 1          ? "one of " + detail::list_prefixes(complete)
+                                             : complete[0].prefix.empty() ? "none: the network's names have no prefix"
+                                                                          : detail::list_prefixes(complete)});
     if (!prefix && most) return chosen(*most);
     throw error(error_kind::unsupported,
                 error::parts{.problem = "not a FastViT checkpoint",
                              .expected = "tensors of the stem, stem.0.* (timm) or patch_embed.0.* (apple)",
-                             .found = tensors.empty() ? "no tensors" : std::to_string(tensors.size()) + " tensors without one"});
+                             .found = tensors.empty() ? "no tensors" : "no such name among " + std::to_string(tensors.size())});
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::io

@@ -45,7 +45,7 @@ inline source_picture checked(const picture_view &p) {
     if (stride > std::numeric_limits<index_type>::max() / p.height)
         throw error(error_kind::invalid_argument, "picture of " + std::to_string(p.height) + " rows of " +
                                                       std::to_string(stride) + " bytes: the size overflows");
-    return {p.pixels, p.channels, stride};
+    return {p.pixels, p.channels, stride, p.order};
 }
 
 /// floor(output / crop_fraction), as timm computes it: in double.
@@ -115,7 +115,7 @@ inline const filter &kernel(interpolation i) { return i == interpolation::biline
 
 /// Whether a picture, which plan() accepts, is its own crop: bytes red green blue of the size of the output.
 inline bool is_own_crop(const picture_view &p, const preprocessing &how) {
-    return p.channels == 3 && p.height == how.height && p.width == how.width &&
+    return p.channels == 3 && p.order == channel_order::rgb && p.height == how.height && p.width == how.width &&
            (p.row_stride == 0 || p.row_stride == p.width * 3) && before_crop(how.height, how.crop_fraction) == how.height &&
            before_crop(how.width, how.crop_fraction) == how.width &&
            (how.rule != resize_rule::pad_to_square || p.height == p.width);

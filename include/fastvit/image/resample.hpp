@@ -12,6 +12,7 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/image/resample_weights.hpp"
+#include "fastvit/preprocess.hpp"
 
 #include <algorithm>
 #include <array>
@@ -115,20 +116,19 @@ inline constexpr index_type pair_bytes = 3 * 2; ///< of one column of a pair of 
 inline constexpr index_type slack = 16;         ///< stores are of whole vectors: the tail is overwritten, or not used
 
 /// A pixel as bytes red, green, blue, anything. Reads one byte too many where there are three channels.
-template <index_type Channels> std::uint32_t load_pixel(const std::uint8_t *p) noexcept {
-    if constexpr (Channels == 1)
-        return *p * 0x01010101u;
-    else
-        return load<std::uint32_t>(p);
+template <index_type Channels, channel_order Order> std::uint32_t load_pixel(const std::uint8_t *p) noexcept {
+    if constexpr (Channels == 1) return *p * 0x01010101u;
+    const auto pixel = load<std::uint32_t>(p);
+    return Order == channel_order::bgr ? __builtin_bswap32(pixel) >> 8 : pixel;
 }
 
 /// `columns` pixels of four rows -> a band, at most (columns / 2 + 1) * staged_bytes + slack bytes.
-template <index_type Channels>
+template <index_type Channels, channel_order Order>
 void stage(std::array<const std::uint8_t *, band_rows> rows, index_type columns, std::uint8_t *band) noexcept {
     const auto stage_pair = [](const std::array<const std::uint8_t *, band_rows> &r, index_type at, std::uint8_t *out) {
         const auto column = [&](index_type i) {
-            return reinterpret_cast<u8x16>(u32x4{load_pixel<Channels>(r[0] + i), load_pixel<Channels>(r[1] + i),
-                                                 load_pixel<Channels>(r[2] + i), load_pixel<Channels>(r[3] + i)});
+            constexpr auto pixel = load_pixel<Channels, Order>;
+            return reinterpret_cast<u8x16>(u32x4{pixel(r[0] + i), pixel(r[1] + i), pixel(r[2] + i), pixel(r[3] + i)});
         };
         const u8x16 left = column(at), right = column(at + Channels);
         const auto ab = reinterpret_cast<i16x8>(interleave_low(left, right));
@@ -199,6 +199,7 @@ inline void filter_columns(const std::uint8_t *const *pairs, const weight_table:
 struct source_picture {
     const std::uint8_t *pixels;
     index_type channels, stride;
+    channel_order order;
 };
 
 /// Resamples pictures. Keeps its memory from one to the next.
@@ -253,11 +254,18 @@ class resampler {
         }
         const index_type columns = source_columns();
         if (picture.channels == 1)
-            stage<1>(rows, columns, band_.data());
-        else if (picture.channels == 3)
-            stage<3>(rows, columns, band_.data());
+            stage<1, channel_order::rgb>(rows, columns, band_.data());
+        else if (picture.order == channel_order::rgb)
+            stage_colours<channel_order::rgb>(picture.channels, rows, columns);
         else
-            stage<4>(rows, columns, band_.data());
+            stage_colours<channel_order::bgr>(picture.channels, rows, columns);
+    }
+    template <channel_order Order>
+    void stage_colours(index_type channels, const std::array<const std::uint8_t *, band_rows> &rows, index_type columns) {
+        if (channels == 3)
+            stage<3, Order>(rows, columns, band_.data());
+        else
+            stage<4, Order>(rows, columns, band_.data());
     }
 
     weight_table rows_, columns_;

@@ -14,7 +14,7 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace bundled {
 FASTVIT_FUNCTION std::filesystem::path file(std::string_view name, std::string_view directory) {
     const char *const set = std::getenv("FASTVIT_DATA_DIR");
     const bool by_environment = set != nullptr && *set != '\0';
-    const std::string remedy = "; set the environment variable FASTVIT_DATA_DIR to the directory that has it";
+    const std::string remedy = "; set the environment variable or the macro FASTVIT_DATA_DIR to the directory that has it";
     if (by_environment) directory = set;
     if (directory.empty())
         throw error(error_kind::io,

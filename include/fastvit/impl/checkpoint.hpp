@@ -100,7 +100,14 @@ FASTVIT_FUNCTION checkpoint checkpoint::open_parts(const std::filesystem::path &
     result.size_in_bytes_ = bytes.size();
     for (std::size_t i = 0; i < index.files.size(); ++i) {
         const std::filesystem::path file = path.parent_path() / index.files[i];
-        auto mapping = std::make_shared<const platform::mapped_file>(file);
+        std::shared_ptr<const platform::mapped_file> mapping;
+        try {
+            mapping = std::make_shared<const platform::mapped_file>(file);
+        } catch (const error &e) {
+            error::parts p = e.details();
+            p.problem += " (" + path.filename().string() + " lists it)";
+            throw error(e.code(), std::move(p));
+        }
         checkpoint part = from_bytes(mapping->bytes(), file.string());
         for (io::stored_tensor &t : part.tensors_) {
             const auto place = index.place.find(t.name);

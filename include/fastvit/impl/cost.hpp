@@ -11,7 +11,7 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 
 FASTVIT_FUNCTION std::vector<part_cost> part_costs(const architecture &net, index_type height, index_type width) {
     std::vector<part_cost> costs;
-    const runtime::extent image{1, height, width, net.in_channels};
+    const runtime::extent image = parts::image_extent(net, {1, net.in_channels, height, width});
     parts::for_each_part(net, image,
                          [&]<class Part>(const parts::place &p, const typename Part::config &c, const runtime::extent &in,
                                          const runtime::extent &) {

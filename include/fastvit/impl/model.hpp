@@ -13,10 +13,18 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI {
+
+FASTVIT_FUNCTION preprocessing usual_preprocessing(std::string_view variant, io::spelling source) {
+    if (variant == "fastvit_mci3" || variant == "fastvit_mci4") return preprocessing::openai_clip();
+    if (variant.starts_with("fastvit_mci")) return preprocessing::mobileclip();
+    const bool wide = variant == "fastvit_ma36" || (variant == "fastvit_sa36" && source == io::spelling::apple);
+    return preprocessing::imagenet(256, wide ? 0.95 : 0.90);
+}
 
 FASTVIT_FUNCTION model model::open(const std::filesystem::path &path, const model_options &options) {
     return model(checkpoint::open(path, options.key), options);
@@ -27,18 +35,19 @@ FASTVIT_FUNCTION model model::from_bytes(std::span<const std::byte> bytes, std::
 }
 
 FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &options) : graph_(options.graph) {
+    if (graph_ == fastvit::graph::train_time && options.precision != fastvit::precision::float32)
+        throw error(error_kind::invalid_argument,
+                    {.problem = "precision of the train-time graph, whose branches only float32 computes",
+                     .expected = "float32, or the folded graph",
+                     .found = std::string(to_string(options.precision))});
+    const isa_tier &tier = select_isa(options.isa);
     try {
-        if (graph_ == fastvit::graph::train_time && options.precision != fastvit::precision::float32)
-            throw error(error_kind::invalid_argument,
-                        {.problem = "precision of the train-time graph, whose branches only float32 computes",
-                         .expected = "float32, or the folded graph",
-                         .found = std::string(to_string(options.precision))});
         loading::state_dict dict(source, options.prefix);
         fastvit::architecture net = loading::recognise(dict);
         const loading::memory_need need = loading::check_memory(dict, net);
         if (options.large_kernel_gelu) net.large_kernel_gelu = *options.large_kernel_gelu;
         spelling_ = dict.names().source();
-        auto made = std::make_shared<parts::network>(net, *select_isa(options.isa).kernels, options.precision);
+        auto made = std::make_shared<parts::network>(net, *tier.kernels, options.precision);
         loading::reader reader(dict, need.part_floats);
         loading::for_each_read_part(
             reader, net, [&]<class Part>(const parts::place &p, const typename Part::config &c, typename Part::weights &w) {
@@ -62,15 +71,7 @@ namespace parts {
 
 /// Throws invalid_argument for images that a network cannot take or outputs that it does not have.
 inline extent checked_extent(const fastvit::architecture &net, const shape &images, output_kind wanted) {
-    bool fits = images.rank() == 4 && images[1] == net.in_channels;
-    for (const index_type d : images) fits = fits && d > 0;
-    // Each dimension below 2^20 and the batch's pixels below 2^34, so that no size computed from them can overflow.
-    for (const index_type d : images) fits = fits && d < (index_type{1} << 20);
-    if (!fits || images.count() / net.in_channels >= (index_type{1} << 34))
-        throw error(error_kind::invalid_argument,
-                    {.problem = "shape of the images",
-                     .expected = "[N, " + std::to_string(net.in_channels) + ", H, W], none of them 0",
-                     .found = images.to_string()});
+    const extent size = image_extent(net, images);
     if (wants(wanted, output_kind::logits) && net.classes == 0) throw error(error_kind::invalid_argument, why_no_logits(net));
     if (wants(wanted, output_kind::final_conv) && net.head_channels == 0)
         throw error(error_kind::invalid_argument, "this network has no last convolution");
@@ -78,7 +79,7 @@ inline extent checked_extent(const fastvit::architecture &net, const shape &imag
         throw error(error_kind::invalid_argument,
                     "this network has no BatchNorms for fork features, which checkpoints of the official dense-prediction form "
                     "(fork_feat) have; every network has a feature pyramid, output_kind::stages");
-    return {images[0], images[2], images[3], images[1]};
+    return size;
 }
 
 /// What the buffers have room for.

@@ -142,18 +142,20 @@ class scales_by_matrix {
     std::set<const io::stored_tensor *> scales_;
 };
 
+} // namespace loading
+
 FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
                                      const std::optional<std::string_view> &prefix) {
-    if (type == io::dtype::i8) return save_folded_form(source, path, type, prefix);
+    if (type == io::dtype::i8) return loading::save_folded_form(source, path, type, prefix);
     try {
-        check_not_a_part(source);
+        loading::check_not_a_part(source);
         std::vector<io::named_tensor> tensors;
-        if (!prefix && io::detail::find_signs(outlines_of(source)).empty()) {
+        if (!prefix && io::detail::find_signs(loading::outlines_of(source)).empty()) {
             for (const io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
         } else {
-            const io::name_translator names = names_of_network(source, prefix);
-            const written_names written(source, names);
-            const scales_by_matrix scales(source, names);
+            const io::name_translator names = loading::names_of_network(source, prefix);
+            const loading::written_names written(source, names);
+            const loading::scales_by_matrix scales(source, names);
             for (const io::stored_tensor &t : source.tensors())
                 if (std::optional<std::string> name = written.of(t.name); name && !scales.is_one(t))
                     tensors.push_back({.name = std::move(*name), .data = {}, .stored = &t, .scales = scales.of(t)});
@@ -166,7 +168,7 @@ FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesy
 
 FASTVIT_FUNCTION void save_folded(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
                                   const std::optional<std::string_view> &prefix) {
-    save_folded_form(source, path, type, prefix);
+    loading::save_folded_form(source, path, type, prefix);
 }
 
-}}} // namespace fastvit::FASTVIT_ABI::loading
+}} // namespace fastvit::FASTVIT_ABI

@@ -30,7 +30,7 @@ class byte_reader {
     std::span<const std::byte> bytes(std::uint64_t count) {
         if (count > left())
             throw error(error_kind::bad_format, {.problem = std::string(what_) + " is cut short at byte " + std::to_string(at_),
-                                                 .expected = std::to_string(count) + " more bytes",
+                                                 .expected = std::to_string(count) + (count == 1 ? " more byte" : " more bytes"),
                                                  .found = std::to_string(left())});
         const auto result = bytes_.subspan(at_, static_cast<std::size_t>(count));
         at_ += static_cast<std::size_t>(count);

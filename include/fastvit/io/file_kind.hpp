@@ -45,12 +45,12 @@ inline constexpr std::array<file_signature, 17> file_signatures{{
     {0, "\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras writes; open a PyTorch checkpoint (safetensors or .pth)"},
     {0, "\x93NUMPY", "a NumPy array; open a PyTorch checkpoint (safetensors or .pth)"},
     {0, "%PDF-", "a PDF document; open a PyTorch checkpoint (safetensors or .pth)"},
-    {0, "\x89PNG\r\n", "a picture (PNG), where a checkpoint is wanted"},
-    {0, "\xff\xd8\xff", "a picture (JPEG), where a checkpoint is wanted"},
+    {0, "\x89PNG\r\n", "a picture (PNG), where a checkpoint (safetensors or .pth) is wanted"},
+    {0, "\xff\xd8\xff", "a picture (JPEG), where a checkpoint (safetensors or .pth) is wanted"},
     {0,
      "\x7f"
      "ELF",
-     "a program or library (ELF), where a checkpoint is wanted"},
+     "a program or library (ELF), where a checkpoint (safetensors or .pth) is wanted"},
     {0, "PAR1", "a Parquet table; open a PyTorch checkpoint (safetensors or .pth)"},
 }};
 

@@ -106,6 +106,21 @@ template <class Visitor> void for_each_part(const architecture &net, extent size
     });
 }
 
+/// The extent of a batch of this shape. Throws invalid_argument for one that the network cannot take.
+inline extent image_extent(const architecture &net, const shape &images) {
+    // So that no size computed from them can overflow.
+    constexpr index_type sides = index_type{1} << 20, pixels = index_type{1} << 34;
+    bool fits = images.rank() == 4 && images[1] == net.in_channels;
+    for (const index_type d : images) fits = fits && d > 0 && d < sides;
+    if (!fits || images.count() / net.in_channels >= pixels)
+        throw error(error_kind::invalid_argument,
+                    {.problem = "shape of the images",
+                     .expected = "[N, " + std::to_string(net.in_channels) +
+                                 ", H, W], each from 1 to 2^20 - 1, with less than 2^34 pixels in the batch",
+                     .found = images.to_string()});
+    return {images[0], images[2], images[3], images[1]};
+}
+
 /// The shapes of the outputs that `wanted` has, for images of the extent `size`; see outputs.hpp.
 inline output_shapes shapes_of(const architecture &net, const extent &size, output_kind wanted) {
     output_shapes shapes;
