@@ -251,7 +251,8 @@ void add_preprocess(CLI::App &app, command &chosen) {
     sub->add_option("IMAGE", o->picture, "Picture (" + std::string(kinds) + "); -: on the standard input")->required();
     add_exif(*sub, o->exif);
     add_output(*sub, o->output,
-               "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `input`, normalised, 1 x 3 x H x W, as `fastvit run` takes it");
+               "safetensors file to write: `pixels`, the resized bytes, H x W x 3; `input`, normalised, 1 x 3 x H x W, as "
+               "`fastvit run` takes it");
     add_preprocessing(*sub, o->preprocessing, "imagenet");
 }
 

@@ -25,8 +25,7 @@ using fastvit::output_kind;
 std::string names_of(const fastvit::checkpoint &file) {
     constexpr std::size_t most = 4;
     std::string names;
-    for (std::size_t i = 0; i < std::min(file.tensors().size(), most); ++i)
-        names += (i > 0 ? ", " : "") + file.tensors()[i].name;
+    for (std::size_t i = 0; i < std::min(file.tensors().size(), most); ++i) names += (i > 0 ? ", " : "") + file.tensors()[i].name;
     const std::size_t more = file.tensors().size() - std::min(file.tensors().size(), most);
     if (names.empty()) return "no tensors";
     return more > 0 ? names + " and " + std::to_string(more) + " more" : names;

@@ -45,7 +45,8 @@ struct model_options {
     /// Which network, where a state dict has several: the one whose tensors' names begin with this (`model.`, `ema.model.`; the
     /// last dot may be left out). Without it there must be only one.
     std::optional<std::string_view> prefix = {};
-    /// Which dictionary of a PyTorch file: see checkpoint::open(). The constructor, whose checkpoint is open, does not look at it.
+    /// Which dictionary of a PyTorch file: see checkpoint::open(). The constructor, whose checkpoint is open, does not look at
+    /// it.
     std::string_view key = {};
     /// Packs the weights, and is not kept; null: the calling thread does. The model is the same, to the last bit.
     executor *threads = nullptr;
@@ -71,10 +72,10 @@ class model {
     [[nodiscard]] std::string_view isa() const noexcept;
     /// What was asked for.
     [[nodiscard]] fastvit::precision precision() const noexcept;
-    /// The dense layers that may compute in precision(), in the order in which they run, and what each computes in. Where the model is
-    /// int8, bfloat16 takes over for weights that would lose too much and for more than 131072 inputs, or float32 for attention's
-    /// qkv and the classifier. Those two and the stem's and the patch embeddings' are listed where they are not always float32.
-    /// As long as the model lives.
+    /// The dense layers that may compute in precision(), in the order in which they run, and what each computes in. Where the
+    /// model is int8, bfloat16 takes over for weights that would lose too much and for more than 131072 inputs, or float32 for
+    /// attention's qkv and the classifier. Those two and the stem's and the patch embeddings' are listed where they are not
+    /// always float32. As long as the model lives.
     [[nodiscard]] std::span<const layer_precision> layers() const &noexcept;
     std::span<const layer_precision> layers() const && = delete;
 
@@ -87,10 +88,10 @@ class model {
     [[nodiscard]] fastvit::output_shapes output_shapes(const shape &images, output_kind wanted = output_kind::logits) const;
 
     /// Runs the network on a batch, N x C x H x W float32, already normalised (see preprocess.hpp). The results live in `space`
-    /// until its next use. Throws invalid_argument for a shape that the network cannot take (each dimension is from 1 to 2^20 - 1,
-    /// C is the network's in_channels, and N x H x W less than 2^34) or an output that it does not have, and std::bad_alloc; both
-    /// before anything is computed. Allocates only if the network, the shape or the outputs are not those of the workspace's last
-    /// call, or if that was a forward_into().
+    /// until its next use. Throws invalid_argument for a shape that the network cannot take (each dimension is from 1 to 2^20 -
+    /// 1, C is the network's in_channels, and N x H x W less than 2^34) or an output that it does not have, and std::bad_alloc;
+    /// both before anything is computed. Allocates only if the network, the shape or the outputs are not those of the workspace's
+    /// last call, or if that was a forward_into().
     const outputs &forward(tensor_view<const float> images, workspace &space, output_kind wanted = output_kind::logits) const;
     /// The same for a tensor, which may be a temporary: forward(preprocess(picture, how), space).
     const outputs &forward(const tensor<float> &images, workspace &space, output_kind wanted = output_kind::logits) const {

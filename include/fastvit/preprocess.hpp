@@ -25,9 +25,9 @@ enum class channel_order : unsigned char { rgb, bgr };
 /// interleaved.
 struct picture_view {
     const std::uint8_t *pixels = nullptr;
-    index_type height = 0, width = 0; ///< 1 to 2^20 each
-    index_type channels = 3;          ///< 1 grey, 3 colours, 4 the same and alpha, which is dropped, not blended
-    index_type row_stride = 0;        ///< bytes from one row to the next; 0 if there is nothing between them
+    index_type height = 0, width = 0;         ///< 1 to 2^20 each
+    index_type channels = 3;                  ///< 1 grey, 3 colours, 4 the same and alpha, which is dropped, not blended
+    index_type row_stride = 0;                ///< bytes from one row to the next; 0 if there is nothing between them
     channel_order order = channel_order::rgb; ///< OpenCV's pictures are bgr
 };
 

@@ -316,20 +316,24 @@ TEST_P(kernels, gemm_has_the_same_bits_however_it_is_cut) {
     }
 }
 
-// Two tiles of 4, 6 or 8 pixels, as tiers have them, and panels of more than 256 KB, even those of 16 columns.
+// Two tiles of 4, 6 or 8 pixels, as tiers have them, and panels of more than 256 KB, whatever their width in the tier. Cut by 3
+// pixels, none takes turns; nor do several segments.
 TEST_P(kernels, gemm_of_large_panels_whose_tiles_take_turns) {
-    const index_type depth = 65 * 64 + 10;
     for (const index_type pixels : {8, 12, 16})
         for (const index_type n : {16, 48, 112})
-            for (const residual_kind residual : {residual_kind::none, residual_kind::in_place}) {
-                const gemm_case g{pixels,  1, depth, n, residual == residual_kind::none ? activation::gelu : activation::none,
-                                  residual};
-                SCOPED_TRACE(testing::Message() << g);
-                const gemm_problem problem(random, tier(), g);
-                const floats at_once = problem.run({problem.whole()});
-                problem.expect_right(at_once);
-                EXPECT_TRUE(same_bits(at_once, problem.run(cut(problem.whole(), 5, problem.columns()))));
-            }
+            for (const index_type segments : {1, 3})
+                for (const residual_kind residual : {residual_kind::none, residual_kind::in_place}) {
+                    const index_type panel = std::min(n, tier().gemm_format(n).panel);
+                    const index_type depth = ((index_type{256} << 10) / 4 / panel + 75) / segments;
+                    const gemm_case g{
+                        pixels,  segments, depth, n, residual == residual_kind::none ? activation::gelu : activation::none,
+                        residual};
+                    SCOPED_TRACE(testing::Message() << g);
+                    const gemm_problem problem(random, tier(), g);
+                    const floats at_once = problem.run({problem.whole()});
+                    problem.expect_right(at_once);
+                    EXPECT_TRUE(same_bits(at_once, problem.run(cut(problem.whole(), 3, problem.columns()))));
+                }
 }
 
 // A range of columns is written and nothing else: run() checks the rest.

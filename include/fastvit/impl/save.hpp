@@ -26,7 +26,8 @@
 #include <utility>
 #include <vector>
 
-namespace fastvit { inline namespace FASTVIT_ABI { namespace loading {
+namespace fastvit { inline namespace FASTVIT_ABI {
+namespace loading {
 
 /// A matrix in 8 bits, and the tensor that a file has of its bytes.
 struct quantised_matrix {

@@ -338,16 +338,16 @@ void encoded_panel_of(const encoded_gemm_args &g, index_type column, const std::
     constexpr int fewer = rows - 1;
     // So many of the lower tiles that no pixel is computed twice: 128 are 24 times 5 and 2 times 4.
     const index_type lower = (rows - g.pixels % rows) % rows, high_end = g.pixels - lower * fewer;
-    const bool tiles_are_few = are_few<Vectors>((g.pixels + rows - 1) / rows);
+    const bool tiles_are_few = !pixel_pairs && are_few<Vectors>((g.pixels + rows - 1) / rows);
     const k_block<Product> whole{0, g.matrix.rows, nullptr};
     for (index_type pixel = 0; pixel < g.pixels;) {
         bool few = false;
         if (one_height || (high_end < 0 ? g.pixels - pixel > fewer : pixel < high_end)) {
             few = tiles_are_few;
-            if (few)
-                encoded_few_rows_of<Product, Vectors>(g, pixel, column, panel, ahead, whole);
-            else
-                encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead, whole);
+            if constexpr (!pixel_pairs) {
+                if (few) encoded_few_rows_of<Product, Vectors>(g, pixel, column, panel, ahead, whole);
+            }
+            if (!few) encoded_tile<Product, rows, Vectors, false>(g, pixel, column, panel, ahead, whole);
             pixel += rows;
         } else if constexpr (!one_height) {
             encoded_tile<Product, fewer, Vectors, false>(g, pixel, column, panel, ahead, whole);

@@ -3,7 +3,7 @@
 
 /// What four steps of K prefetch: a cache line, or two where a panel is wide. With 64 pixels, as a last stage has, 8 tiles of 8
 /// would fetch the next panel only at the end of this one if it has 32 columns, and not all of it if it has 48. Where tiles are
-/// few, half of what the steps take: two tiles fetch the next panel.
+/// few, half of what the steps take in float32: two tiles fetch the next panel.
 template <int Vectors> constexpr index_type prefetched_floats(bool few) {
     constexpr index_type width = Vectors * vec::lanes;
     if (few) return 2 * width;
@@ -16,10 +16,11 @@ template <int Vectors> constexpr bool are_few(index_type tiles) {
     return tiles * prefetched_floats<Vectors>(false) < 4 * Vectors * vec::lanes;
 }
 
-/// Which cache __builtin_prefetch() fetches into: the second-level one, or, where tiles are few and soon there, the first.
+/// Which cache __builtin_prefetch() fetches into: the second-level one, or the first where tiles are few. Two that take turns use
+/// next what they fetch; others fetch more than that cache holds, which then falls into the second-level one.
 template <bool Few> inline constexpr int prefetch_locality = Few ? 3 : 2;
 
-/// Steps of K in a block of two tiles; see gemm_pair_of(). Of a panel of 32 columns they are 8 KB.
+/// Steps of K in a block of two tiles; see gemm_pair_of(). Of a panel of 32 columns in float32 they are 8 KB.
 inline constexpr index_type block_steps = 64;
 
 /// Whether pixels are two tiles of `rows` which take turns at a panel. Of more than 256 KB, it and the next one would not stay in
@@ -110,6 +111,7 @@ void gemm_few_rows_of(const gemm_args &g, index_type pixel, index_type column, c
 /// cache, while each fetches half of the next block. In between, the sums lie in memory.
 template <int Vectors> void gemm_pair_of(const gemm_args &g, index_type column, const float *panel) {
     constexpr index_type width = Vectors * vec::lanes, pixels = 2 * gemm_rows;
+    FASTVIT_ASSERT(g.segments == 1 && g.segment > block_steps);
     alignas(64) float between[pixels * width];
     const float *a[pixels];
     float *sums[pixels];
