@@ -5,9 +5,9 @@
 #include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/cost.hpp"
+#include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 
-#include "cli/preprocessing.hpp"
 #include "cli/text.hpp"
 
 #include <nlohmann/json.hpp>

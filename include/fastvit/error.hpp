@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The library's exception, for bad files and bad arguments; never thrown once a forward pass has begun to compute. Beside it
-// there are only std::bad_alloc, and std::system_error of a thread_pool.
+// there are only std::bad_alloc, std::system_error of a thread_pool, and what an executor of the caller's throws.
 #pragma once
 
 #include "fastvit/base/config.hpp"

@@ -21,6 +21,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -395,6 +396,40 @@ TEST(workspaces, grow_in_a_vector_and_keep_their_results) {
         expect_same_bits(other, copied(net.forward(images, taken, everything(net.architecture()))));
         space = std::move(taken);
         expect_same_bits(other, copied(net.forward(images, space, everything(net.architecture()))));
+    }
+}
+
+// Throws instead of running, after some runs.
+class failing_executor final : public executor {
+  public:
+    int runs = 0; ///< that are still made
+    int workers() const noexcept override { return 2; }
+    void run(index_type tasks, task_ref task) override {
+        if (runs-- <= 0) throw std::runtime_error("no more threads");
+        for (index_type i = 0; i < tasks; ++i) task(i, static_cast<int>(i % 2));
+    }
+};
+
+TEST(workspaces, work_again_after_an_executor_that_threw) {
+    class depth_observer final : public observer {
+      public:
+        int depth = 0;
+        void enter(std::string_view) override { ++depth; }
+        void leave() override { --depth; }
+    } watcher;
+    const model net = small_model(graph::folded);
+    const tensor<float> images = seeded_input({1, 3, 64, 64});
+    workspace plain;
+    const results expected = copied(net.forward(images, plain, everything(net.architecture())));
+    failing_executor threads;
+    workspace space(threads);
+    space.watch(&watcher);
+    for (const int runs : {0, 1, 2, 5, 9}) {
+        threads.runs = runs;
+        EXPECT_THROW(net.forward(images, space, everything(net.architecture())), std::runtime_error) << runs;
+        EXPECT_EQ(watcher.depth, 0) << runs;
+        threads.runs = 1 << 20;
+        expect_same_bits(expected, copied(net.forward(images, space, everything(net.architecture()))));
     }
 }
 

@@ -45,7 +45,7 @@ inline source_picture checked(const picture_view &p) {
     if (stride > std::numeric_limits<index_type>::max() / p.height)
         throw error(error_kind::invalid_argument, "picture of " + std::to_string(p.height) + " rows of " +
                                                       std::to_string(stride) + " bytes: the size overflows");
-    return {p.pixels, p.channels, stride, p.order};
+    return {p.pixels, p.channels, stride, p.order == channel_order::bgr};
 }
 
 /// floor(output / crop_fraction), as timm computes it: in double.

@@ -12,7 +12,6 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/image/resample_weights.hpp"
-#include "fastvit/preprocess.hpp"
 
 #include <algorithm>
 #include <array>
@@ -116,18 +115,20 @@ inline constexpr index_type pair_bytes = 3 * 2; ///< of one column of a pair of 
 inline constexpr index_type slack = 16;         ///< stores are of whole vectors: the tail is overwritten, or not used
 
 /// A pixel as bytes red, green, blue, anything. Reads one byte too many where there are three channels.
-template <index_type Channels, channel_order Order> std::uint32_t load_pixel(const std::uint8_t *p) noexcept {
+template <index_type Channels, bool BlueFirst> std::uint32_t load_pixel(const std::uint8_t *p) noexcept {
     if constexpr (Channels == 1) return *p * 0x01010101u;
     const auto pixel = load<std::uint32_t>(p);
-    return Order == channel_order::bgr ? __builtin_bswap32(pixel) >> 8 : pixel;
+    if constexpr (!BlueFirst) return pixel;
+    const std::uint32_t swapped = __builtin_bswap32(pixel); // bytes anything, red, green, blue
+    return std::endian::native == std::endian::little ? swapped >> 8 : swapped << 8;
 }
 
 /// `columns` pixels of four rows -> a band, at most (columns / 2 + 1) * staged_bytes + slack bytes.
-template <index_type Channels, channel_order Order>
+template <index_type Channels, bool BlueFirst>
 void stage(std::array<const std::uint8_t *, band_rows> rows, index_type columns, std::uint8_t *band) noexcept {
     const auto stage_pair = [](const std::array<const std::uint8_t *, band_rows> &r, index_type at, std::uint8_t *out) {
         const auto column = [&](index_type i) {
-            constexpr auto pixel = load_pixel<Channels, Order>;
+            constexpr auto pixel = load_pixel<Channels, BlueFirst>;
             return reinterpret_cast<u8x16>(u32x4{pixel(r[0] + i), pixel(r[1] + i), pixel(r[2] + i), pixel(r[3] + i)});
         };
         const u8x16 left = column(at), right = column(at + Channels);
@@ -199,7 +200,7 @@ inline void filter_columns(const std::uint8_t *const *pairs, const weight_table:
 struct source_picture {
     const std::uint8_t *pixels;
     index_type channels, stride;
-    channel_order order;
+    bool blue_first;
 };
 
 /// Resamples pictures. Keeps its memory from one to the next.
@@ -254,18 +255,18 @@ class resampler {
         }
         const index_type columns = source_columns();
         if (picture.channels == 1)
-            stage<1, channel_order::rgb>(rows, columns, band_.data());
-        else if (picture.order == channel_order::rgb)
-            stage_colours<channel_order::rgb>(picture.channels, rows, columns);
+            stage<1, false>(rows, columns, band_.data());
+        else if (picture.blue_first)
+            stage_colours<true>(picture.channels, rows, columns);
         else
-            stage_colours<channel_order::bgr>(picture.channels, rows, columns);
+            stage_colours<false>(picture.channels, rows, columns);
     }
-    template <channel_order Order>
+    template <bool BlueFirst>
     void stage_colours(index_type channels, const std::array<const std::uint8_t *, band_rows> &rows, index_type columns) {
         if (channels == 3)
-            stage<3, Order>(rows, columns, band_.data());
+            stage<3, BlueFirst>(rows, columns, band_.data());
         else
-            stage<4, Order>(rows, columns, band_.data());
+            stage<4, BlueFirst>(rows, columns, band_.data());
     }
 
     weight_table rows_, columns_;

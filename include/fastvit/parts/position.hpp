@@ -11,7 +11,6 @@
 
 #include <cstddef>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {

@@ -59,7 +59,7 @@ struct worker_scratch {
 ///     | stage map 0 | stage map 1 | shared | scratch of worker 0 | scratch of worker 1 | ...
 ///
 /// On one stack, a worker's scratch would lie where another's, or its part of a map, was some layers ago. Where two cores do not
-/// share a cache, each of those lines comes from the other core, which took T8 3 to 5% of its time, and 7 to 9% in int8.
+/// share a cache, each of those lines comes from the other core, which took T8 3% of its time, and 7% in int8.
 class pass_memory {
   public:
     /// Counts only.

@@ -16,8 +16,9 @@ template <int Vectors> constexpr bool are_few(index_type tiles) {
     return tiles * prefetched_floats<Vectors>(false) < 4 * Vectors * vec::lanes;
 }
 
-/// Which cache __builtin_prefetch() fetches into: the second-level one, or the first where tiles are few. Two that take turns use
-/// next what they fetch; others fetch more than that cache holds, which then falls into the second-level one.
+/// Which cache __builtin_prefetch() fetches into: the second-level one, or the first where tiles are few. Tiles that take turns
+/// use at once what they fetch. Other few tiles fetch more than the first-level cache holds; the rest ends up in the second-level
+/// one.
 template <bool Few> inline constexpr int prefetch_locality = Few ? 3 : 2;
 
 /// Steps of K in a block of two tiles; see gemm_pair_of(). Of a panel of 32 columns in float32 they are 8 KB.
