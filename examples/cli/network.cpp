@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The commands that run a network on tensors.
+#include "fastvit/base/text.hpp"
 #include "fastvit/executor.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
@@ -8,8 +9,6 @@
 #include "cli/commands.hpp"
 #include "cli/outputs.hpp"
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -21,25 +20,17 @@ using fastvit::error;
 using fastvit::error_kind;
 using fastvit::output_kind;
 
-// The first few.
-std::string names_of(const fastvit::checkpoint &file) {
-    constexpr std::size_t most = 4;
-    std::string names;
-    for (std::size_t i = 0; i < std::min(file.tensors().size(), most); ++i) names += (i > 0 ? ", " : "") + file.tensors()[i].name;
-    const std::size_t more = file.tensors().size() - std::min(file.tensors().size(), most);
-    if (names.empty()) return "no tensors";
-    return more > 0 ? names + " and " + std::to_string(more) + " more" : names;
-}
-
 fastvit::tensor<float> read_input(const std::string &path) {
     const auto file = fastvit::checkpoint::open(path);
     const fastvit::io::stored_tensor *const stored = file.find("input");
-    if (!stored)
+    if (!stored) {
+        const std::string names = fastvit::io::first_of_list(file.tensors(), 4, [](const auto &t) { return t.name; });
         throw error(error_kind::missing_tensor, {.problem = "this tensor is missing",
                                                  .expected = "images, N x C x H x W",
-                                                 .found = names_of(file),
+                                                 .found = names.empty() ? "no tensors" : names,
                                                  .tensor = "input",
                                                  .file = path});
+    }
     try {
         return fastvit::io::read_float(*stored);
     } catch (const error &e) {

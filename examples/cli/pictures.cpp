@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cli/pictures.hpp"
 
+#include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/platform/text_file.hpp"
 
@@ -123,13 +124,8 @@ void picture_list::add_folder(const std::string &folder) {
 
 std::string picture_list::skipped() const {
     if (skipped_.empty()) return {};
-    constexpr std::size_t most_named = 20;
-    std::string line = std::to_string(skipped_.size()) +
-                       (skipped_.size() == 1 ? " entry of a folder is" : " entries of folders are") +
-                       " no picture, and skipped: ";
-    for (std::size_t i = 0; i < std::min(most_named, skipped_.size()); ++i) line += (i == 0 ? "" : ", ") + skipped_[i];
-    if (skipped_.size() > most_named) line += " and " + std::to_string(skipped_.size() - most_named) + " more";
-    return line;
+    return std::to_string(skipped_.size()) + (skipped_.size() == 1 ? " entry of a folder is" : " entries of folders are") +
+           " no picture, and skipped: " + fastvit::io::first_of_list(skipped_, 20);
 }
 
 examples::picture picture_list::read(index_type number) const {

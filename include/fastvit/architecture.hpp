@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
 
 #include <algorithm>
@@ -77,11 +78,7 @@ struct architecture {
 /// Why a network without `classes` gives no logits, for messages.
 inline std::string why_no_logits(const architecture &net) {
     if (net.other_head.empty()) return "this network has no linear layer, so it gives no logits";
-    std::string tensors;
-    constexpr std::size_t most = 6;
-    for (std::size_t i = 0; i < std::min(net.other_head.size(), most); ++i) tensors += (i > 0 ? ", " : "") + net.other_head[i];
-    if (net.other_head.size() > most) tensors += " and " + std::to_string(net.other_head.size() - most) + " more";
-    return "the head of this network is not one linear layer, so it gives no logits: " + tensors;
+    return "the head of this network is not one linear layer, so it gives no logits: " + io::first_of_list(net.other_head, 6);
 }
 
 /// Whether the official dense-prediction form (`fork_feat`) returns the output of network.N: for 0, 2, 4 and 6, whichever parts

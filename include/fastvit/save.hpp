@@ -38,8 +38,9 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 /// floating-point elements. With i8 the file is a quantised checkpoint, as above, and tensors that are not the network's are
 /// float32. If the checkpoint has a FastViT, at `prefix` or the only one, that network is written with what belongs to it, its
 /// names without a framework's wrappers; otherwise everything, under its own name. Throws `invalid_argument` for another type or
-/// a prefix that no network has, `unsupported` for several networks without a prefix, `bad_value` for a number that `type` cannot
-/// hold, `io` where the file cannot be written, and with i8 what save_folded() throws. The file is written whole or not at all.
+/// a prefix that no network has, `unsupported` for several networks without a prefix and for one of several files, `bad_value`
+/// for a number that `type` cannot hold, `io` where the file cannot be written, and with i8 what save_folded() throws. The file
+/// is written whole or not at all.
 void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type = io::dtype::f32,
                     const std::optional<std::string_view> &prefix = std::nullopt);
 

@@ -70,10 +70,10 @@ TEST(architecture, counts_the_multiply_adds_of_a_network_by_hand) {
 TEST(architecture, has_no_cost_for_images_that_cannot_be) {
     const architecture net = published_architecture("fastvit_t8");
     constexpr index_type large = index_type{1} << 20;
-    for (const auto &[height, width] :
-         std::vector<std::pair<index_type, index_type>>{{0, 1}, {1, 0}, {-5, 7}, {large, 1}, {large - 1, large - 1}}) {
-        io_test::expect_error(error_kind::invalid_argument, {}, [&] { (void)multiply_adds(net, height, width); });
-        io_test::expect_error(error_kind::invalid_argument, {}, [&] { (void)part_costs(net, height, width); });
+    using size = std::pair<index_type, index_type>;
+    for (const size &s : {size{0, 1}, size{1, 0}, size{-5, 7}, size{large, 1}, size{large - 1, large - 1}}) {
+        io_test::expect_error(error_kind::invalid_argument, {}, [&] { (void)multiply_adds(net, s.first, s.second); });
+        io_test::expect_error(error_kind::invalid_argument, {}, [&] { (void)part_costs(net, s.first, s.second); });
     }
 }
 

@@ -156,9 +156,7 @@ inline runnable from_images(parts::stem made, const parts::stem::config &config)
 template <class Part> runnable in_a_stage(Part made) {
     return [shared = std::make_shared<const Part>(std::move(made))](const context &c, const map &x) {
         map_pair maps{c.take_stage_map(0, x.size, map_pair::halo), c.take_stage_map(1, x.size, map_pair::halo)};
-        for (index_type n = 0; n < x.size.images && !c.planning(); ++n)
-            for (index_type y = 0; y < x.size.height; ++y)
-                for (index_type i = 0; i < x.size.width; ++i) std::copy_n(x.at(n, y, i), x.channels(), maps.x.at(n, y, i));
+        parts::copy_pixels(c, x, maps.x);
         shared->run(c, maps);
         return maps.x;
     };

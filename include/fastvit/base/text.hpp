@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// UTF-8, strictly: one way to write each character.
+// UTF-8, strictly: one way to write each character; and lists in messages.
 #pragma once
 
 #include "fastvit/base/config.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -53,6 +54,20 @@ inline std::string printable(std::string_view text) {
         out += '?';
         text.remove_prefix(valid + 1);
     }
+}
+
+/// "a, b, c and 4 more": at most the first `most` of `items`, by name(item).
+template <class Items, class Name> std::string first_of_list(const Items &items, std::size_t most, Name &&name) {
+    std::string list;
+    for (std::size_t i = 0; i < items.size() && i < most; ++i) {
+        if (i > 0) list += ", ";
+        list += name(items[i]);
+    }
+    if (items.size() > most) list += " and " + std::to_string(items.size() - most) + " more";
+    return list;
+}
+inline std::string first_of_list(std::span<const std::string> items, std::size_t most) {
+    return first_of_list(items, most, [](const std::string &item) -> const std::string & { return item; });
 }
 
 /// Appends one character, which must not be a surrogate or over U+10FFFF.

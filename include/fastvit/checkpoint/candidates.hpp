@@ -5,6 +5,7 @@
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/base/config.hpp"
+#include "fastvit/base/text.hpp"
 #include "fastvit/checkpoint/spelling.hpp"
 #include "fastvit/checkpoint/wrapped_names.hpp"
 #include "fastvit/error.hpp"
@@ -183,12 +184,8 @@ inline network_place place_of(const signs_by_place::value_type &entry) {
 
 /// `"ema.model", "model.model"`, as many as a message can take.
 inline std::string list_prefixes(const std::vector<network_place> &places) {
-    constexpr std::size_t most = 6;
-    std::string list;
-    for (std::size_t i = 0; i < std::min(places.size(), most); ++i)
-        list += (i > 0 ? ", \"" : "\"") + places[i].prefix.substr(0, places[i].prefix.size() - !places[i].prefix.empty()) + '"';
-    if (places.size() > most) list += " and " + std::to_string(places.size() - most) + " more";
-    return list;
+    return first_of_list(
+        places, 6, [](const network_place &p) { return '"' + p.prefix.substr(0, p.prefix.size() - !p.prefix.empty()) + '"'; });
 }
 
 /// Whether a prefix that somebody wrote, with or without its last dot and the frameworks' wrappers, is this one.

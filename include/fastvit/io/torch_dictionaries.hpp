@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/base/text.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/pickle_value.hpp"
 
@@ -160,14 +161,10 @@ class dictionary_finder {
             if (const pickle_value *const value = find_item(*d.items, first))
                 if (const auto *const inner = pickle_get<pickle_dictionary>(*value))
                     return choose(inside(d, first, *inner), depth + 1);
-        std::string list;
-        constexpr std::size_t most = 8;
         std::sort(all.begin(), all.end(), [](const auto &a, const auto &b) { return a.key < b.key; });
-        for (std::size_t i = 0; i < std::min(all.size(), most); ++i) list += (i > 0 ? ", " : "") + all[i].key;
-        if (all.size() > most) list += " and " + std::to_string(all.size() - most) + " more";
         throw error(error_kind::unsupported, {.problem = "several keys have a network; pick one (--key, in C++ "
                                                          "model_options::key)",
-                                              .found = list});
+                                              .found = first_of_list(all, 8, [](const auto &f) { return f.key; })});
     }
 
     static std::string_view first_key(std::string_view key, std::string_view outer) {

@@ -116,7 +116,7 @@ inline extent image_extent(const architecture &net, const shape &images) {
         throw error(error_kind::invalid_argument,
                     {.problem = "shape of the images",
                      .expected = "[N, " + std::to_string(net.in_channels) +
-                                 ", H, W], each from 1 to 2^20 - 1, with less than 2^34 pixels in the batch",
+                                 ", H, W], each from 1 to 2^20 - 1, with fewer than 2^34 pixels in the batch",
                      .found = images.to_string()});
     return {images[0], images[2], images[3], images[1]};
 }
