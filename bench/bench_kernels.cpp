@@ -323,7 +323,7 @@ class registrar {
             if (stage.mixer == fastvit::token_mixer::rep_mixer) {
                 depthwise(in + "mixer", {side, side, c, 3});
             } else {
-                dense(in + "qkv", {pixels, c, 3 * c});
+                dense(in + "qkv", {pixels, c, 3 * c}); // in bfloat16 three products, each as large as proj's
                 dense(in + "proj", {pixels, c, c});
             }
             depthwise(in + "mlp", {side, side, c, 7});

@@ -72,10 +72,10 @@ class model {
     [[nodiscard]] std::string_view isa() const noexcept;
     /// What was asked for.
     [[nodiscard]] fastvit::precision precision() const noexcept;
-    /// The dense layers that may compute in precision(), in the order in which they run, and what each computes in. Where the
-    /// model is int8, bfloat16 takes over for weights that would lose too much and for more than 131072 inputs, or float32 for
-    /// attention's qkv and the classifier. Those two and the stem's and the patch embeddings' are listed where they are not
-    /// always float32. As long as the model lives.
+    /// The dense layers of the blocks, the classifier, and in the folded graph those of the stem and of the patch embeddings, in
+    /// the order in which they run, and what each computes in: precision(), or another type for the reason given. Where the model
+    /// is int8, bfloat16 takes over for weights that would lose too much and for more than 131072 inputs, or float32 for
+    /// attention's qkv and the classifier. As long as the model lives.
     [[nodiscard]] std::span<const layer_precision> layers() const &noexcept;
     std::span<const layer_precision> layers() const && = delete;
 

@@ -14,8 +14,8 @@ namespace fastvit { inline namespace FASTVIT_ABI {
 /// projection. Always float32 are depthwise convolutions, attention's softmax, the residual stream and squeeze and excite.
 /// In int8, attention's queries, keys and values and the classifier have activations of 14 bits, and the dense convolutions of
 /// the stem and of the patch embeddings, which no skip connection leads past, are bfloat16; int8 rounds their weights and those
-/// of the depthwise ones to float16 first. In bfloat16, queries, keys, values, the classifier and these dense convolutions
-/// are bfloat16 too, unless the network has more than four attention blocks with a BatchNorm: then float32.
+/// of the depthwise ones to float16 first. In bfloat16, all of these are bfloat16 too; but the patch embeddings of a network with
+/// more than four attention blocks with a BatchNorm are float32.
 enum class precision : unsigned char {
     float32,  ///< as the official implementation
     bfloat16, ///< weights and activations rounded to 8 significant bits; sums in float32

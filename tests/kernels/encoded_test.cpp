@@ -717,7 +717,8 @@ TEST(packed_matrix, put_groups_puts_every_byte_in_its_group) {
             }
 }
 
-TEST_P(encoded, sensitive_matrices_are_in_8_bits_or_float32) {
+// In int8 in 8 bits or float32.
+TEST_P(encoded, sensitive_matrices) {
     const floats weights = random.values(40 * 20), scales = random.values(20);
     const unpacked_matrix m{
         .rows = 40, .columns = 20, .weights = weights.data(), .row_step = 1, .column_step = 40, .bias = weights.data() + 100};
@@ -727,7 +728,7 @@ TEST_P(encoded, sensitive_matrices_are_in_8_bits_or_float32) {
         const packed_matrix plain = pack_gemm(target, m), w = pack_sensitive(target, m, scales.data()),
                             unscaled = pack_sensitive(target, m);
         const bool int8 = type == precision::int8;
-        EXPECT_EQ(w.format.type, int8 ? type : precision::float32);
+        EXPECT_EQ(w.format.type, type);
         EXPECT_EQ(w.two_parts, int8);
         for (index_type column = 0; column < 20; ++column) {
             // Each of two products adds the bias.

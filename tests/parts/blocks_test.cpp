@@ -192,7 +192,7 @@ void expect_near_in_bfloat16(const typename Part::weights &w, const typename Par
         SCOPED_TRACE(testing::Message() << x.images << " x " << x.height << " x " << x.width << ", " << tier.name);
         fastvit::kernels::weight_target target(*tier.kernels);
         const maps<float> exact = run_block(*tier.kernels, one, run(Part(target, folded, config)), x, {});
-        target.sensitive = fastvit::precision::bfloat16;
+        target.without_skip = fastvit::precision::bfloat16;
         const runnable block = run(Part(target, folded, config));
         const maps<float> got = run_block(*tier.kernels, one, block, x, {});
         // 2^-9 of each factor, and GELU's 2.5e-4, where few terms are added up.
@@ -224,6 +224,74 @@ TEST_F(blocks, patch_embed_in_bfloat16) {
             for_each_batch(channels,
                            [&](const maps<double> &x) { expect_near_in_bfloat16<parts::patch_embed>(w, config, x, run); });
         }
+    }
+}
+
+// The mean over an image's tokens, which is subtracted from each.
+TEST_F(blocks, centred_maps) {
+    fastvit::serial_executor one;
+    reversed_executor many(3);
+    const runnable centred = [](const context &c, const map &in) {
+        const map out = c.take_map(in.size, map_pair::halo);
+        parts::run_centred(c, in, out);
+        return out;
+    };
+    for (const index_type channels : channel_counts)
+        for_each_batch(channels, [&](const maps<double> &x) {
+            maps<double> expected = x;
+            for (index_type n = 0; n < x.images; ++n) {
+                const std::vector<double> means = reference::mean(x, n);
+                for (index_type c = 0; c < channels; ++c)
+                    for (index_type y = 0; y < x.height; ++y)
+                        for (index_type at = 0; at < x.width; ++at) expected(n, c, y, at) -= means[c];
+            }
+            for (const isa_tier &tier : fastvit::isa_tiers()) {
+                if (!tier.supported) continue;
+                const maps<float> got = run_block(*tier.kernels, one, centred, x, {});
+                EXPECT_TRUE(near(expected, got, 1e-5)) << tier.name;
+                EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, many, centred, x, {}))) << tier.name;
+            }
+        });
+}
+
+// What an image's tokens have in common adds the same to all scores of a query, and so it must not cost them accuracy.
+TEST_F(blocks, attention_in_bfloat16_of_tokens_with_much_in_common) {
+    fastvit::serial_executor one;
+    constexpr index_type channels = 64, half = channels / 2;
+    const fastvit::stage_architecture stage = stage_of(channels);
+    auto w = random_part<parts::attention_block>(random, 1, stage);
+    parts::attention_block::fold(w);
+    // q is a bias, k reads the channels of the first half, v those of the second, and the ConvFFN gives nothing.
+    w.qkv.bias = fastvit::tensor<float>({3 * channels});
+    for (index_type row = 0; row < 3 * channels; ++row) {
+        w.qkv.bias.data()[row] = row < channels ? 3 * random() : 0;
+        float *const weights = w.qkv.kernel.data() + row * channels;
+        if (row < channels || row >= 2 * channels) std::fill_n(weights, half, 0.0F);
+        if (row < 2 * channels) std::fill_n(weights + half, half, 0.0F);
+    }
+    for (fastvit::tensor<float> *const t : {&w.ffn.fc2.kernel, &w.ffn.fc2.bias}) std::fill_n(t->data(), t->count(), 0.0F);
+    maps<double> x = random.batch(2, channels, 5, 7);
+    for (index_type c = 0; c < half; ++c) {
+        const double common = std::nearbyint(100 * static_cast<double>(random()));
+        for (index_type n = 0; n < x.images; ++n)
+            for (index_type y = 0; y < x.height; ++y)
+                for (index_type at = 0; at < x.width; ++at) x(n, c, y, at) += common;
+    }
+    for (const isa_tier &tier : fastvit::isa_tiers()) {
+        if (!tier.supported) continue;
+        // What attention adds to the second half.
+        const auto added = [&](fastvit::precision type) {
+            fastvit::kernels::weight_target target(*tier.kernels);
+            target.type = type;
+            const maps<float> out = run_block(*tier.kernels, one, in_a_stage(parts::attention_block(target, w, stage)), x, {});
+            maps<float> result(x.images, half, x.height, x.width);
+            reference::for_each_element(result, [&](index_type n, index_type c, index_type y, index_type at) {
+                result(n, c, y, at) = static_cast<float>(static_cast<double>(out(n, half + c, y, at)) - x(n, half + c, y, at));
+            });
+            return result;
+        };
+        // 0.001; where k rounds the input itself, 0.02.
+        EXPECT_LE(relative_error(added(fastvit::precision::float32), added(fastvit::precision::bfloat16)), 4e-3) << tier.name;
     }
 }
 

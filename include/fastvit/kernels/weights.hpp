@@ -87,9 +87,9 @@ struct weight_target {
         : tier(kernels), memory(shared) {}
     const kernel_table &tier;
     weight_memory *memory;
-    precision type = precision::float32; ///< of matrices
-    /// Of dense convolutions that no skip connection leads past; but in int8, of attention's qkv and the classifier too.
-    precision sensitive = precision::float32;
+    precision type = precision::float32;           ///< of matrices
+    precision without_skip = precision::float32;   ///< of dense convolutions that no skip connection leads past
+    std::string_view without_skip_reason;          ///< why that is not `type`, or empty
     std::vector<layer_precision> *notes = nullptr; ///< null, or where each matrix says what it became
     std::string place;                             ///< the name of what is packed
     packing_threads threads;

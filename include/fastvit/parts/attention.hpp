@@ -7,6 +7,7 @@
 #include "fastvit/parts/layer_norm.hpp"
 #include "fastvit/parts/map_pair.hpp"
 #include "fastvit/parts/part_cost.hpp"
+#include "fastvit/parts/pooled.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -79,7 +80,7 @@ class attention_block {
     }
 
     attention_block(const kernels::weight_target &target, const weights &w, const config &c)
-        : channels_(c.channels), qkv_(pack_qkv(target.in("token_mixer.qkv"), w.qkv, c.channels)),
+        : channels_(c.channels), qkv_(target.in("token_mixer.qkv"), w.qkv, c.channels),
           proj_(pack_pointwise(target.in("token_mixer.proj"), w.proj, w.proj_scale)),
           ffn_(target.in("mlp"), w.ffn, w.layer_scale_2) {
         if (w.batch_norm) batch_norm_.emplace(*w.batch_norm);
@@ -97,7 +98,7 @@ class attention_block {
             if (batch_norm_) batch_norm_->run(c, x, normed);
             if (layer_norm_) layer_norm_->run(c, x, normed);
             const map qkv = c.take_map(x.size.with_channels(3 * channels_), 0);
-            run_pointwise(c, qkv_, normed, qkv);
+            qkv_.run(c, normed, qkv);
             const map mixed = c.take_map(x.size, 0);
             run_heads(c, qkv, mixed);
             if (layer_scale_) {
@@ -114,17 +115,58 @@ class attention_block {
     }
 
   private:
-    // Sensitive, as softmax is exponential in the scores: of six inputs that differ by thousandths, the cosine between SA36's
-    // embeddings in int8 and float32 is 0.9962 to 0.9994 with activations of 7 bits, 0.9997 to 0.9998 with 14 or in float32.
+    /// Gives q, k and v side by side.
     //
-    // q's rows take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper than powers
-    // of e.
-    static kernels::packed_matrix pack_qkv(const kernels::weight_target &target, const reparam::conv &qkv, index_type channels) {
-        const auto scale = static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
-        std::vector<float> scales(static_cast<std::size_t>(3 * channels), 1.0F);
-        std::fill_n(scales.begin(), channels, scale);
-        return kernels::pack_sensitive(target, unpacked(qkv.kernel, qkv.bias), scales.data());
-    }
+    // In bfloat16 each is a product of its own, and k's is of the input less its mean over the tokens. Without the mean, all
+    // scores of a query change by the same amount, which softmax does not see. But as tokens have much in common, what is left
+    // is small, and so are its rounding errors: 1 - cosine of SA36's embedding, the worst official input, is 7e-5, where k of the
+    // input itself makes it 2e-4.
+    class qkv_layer {
+      public:
+        qkv_layer(const kernels::weight_target &target, const reparam::conv &w, index_type channels) {
+            // q's columns take up the 1 / sqrt(32) of the scores and the change of the softmax's base: powers of 2 are cheaper
+            // than powers of e.
+            const auto scale =
+                static_cast<float>(std::numbers::log2e / __builtin_sqrt(static_cast<double>(kernels::head_channels)));
+            std::vector<float> scales(static_cast<std::size_t>(3 * channels), 1.0F);
+            std::fill_n(scales.begin(), channels, scale);
+            kernels::unpacked_matrix m = unpacked(w.kernel, w.bias);
+            if (target.type != precision::bfloat16) {
+                // Sensitive, as softmax is exponential in the scores: of six inputs that differ by thousandths, the cosine
+                // between SA36's embeddings in int8 and float32 is 0.9962 to 0.9994 with activations of 7 bits, 0.9997 to 0.9998
+                // with 14 or in float32.
+                products_.push_back({pack_sensitive(target, m, scales.data()), 0, false});
+                return;
+            }
+            m.column_scale = scales.data();
+            kernels::weight_target unnoted = target;
+            unnoted.notes = nullptr;
+            for (const index_type first : {index_type{0}, channels, 2 * channels})
+                products_.push_back(
+                    {pack_gemm(first == 0 ? target : unnoted, m.some_columns(first, channels)), first, first == channels});
+        }
+
+        void run(const context &c, const map &x, const map &qkv) const {
+            for (const product &p : products_) {
+                const scope s(c.memory);
+                map in = x, out = qkv;
+                out.origin += p.first;
+                if (p.of_centred) {
+                    in = c.take_map(x.size, 0);
+                    run_centred(c, x, in);
+                }
+                run_pointwise(c, p.matrix, in, out);
+            }
+        }
+
+      private:
+        struct product {
+            kernels::packed_matrix matrix;
+            index_type first; ///< where its outputs begin
+            bool of_centred;
+        };
+        std::vector<product> products_;
+    };
 
     // One task for each head of each image. The maps have no halo, so an image's tokens lie one after the other.
     void run_heads(const context &c, const map &qkv, const map &out) const {
@@ -148,7 +190,8 @@ class attention_block {
     index_type channels_;
     std::optional<channel_affine> batch_norm_; ///< where it is not folded, as layer_scale_
     std::optional<parts::layer_norm> layer_norm_;
-    kernels::packed_matrix qkv_, proj_;
+    qkv_layer qkv_;
+    kernels::packed_matrix proj_;
     std::optional<channel_affine> layer_scale_;
     conv_ffn ffn_;
 };

@@ -49,10 +49,8 @@ class branched_convolution {
                          const squeeze_excite::weights *gate, activation act)
         : dims_(dims), act_(act) {
         if (folded) {
-            const precision dense = target.sensitive;
-            conv_.emplace(target, dims, folded->kernel, folded->bias, dense);
-            if (!dims.depthwise && dense != precision::float32)
-                target.note(dense, dense == target.type ? "" : "no skip connection leads past it");
+            conv_.emplace(target, dims, folded->kernel, folded->bias, target.without_skip);
+            if (!dims.depthwise) target.note(target.without_skip, target.without_skip_reason);
         }
         if (gate) gate_.emplace(target, *gate);
     }

@@ -21,7 +21,6 @@ class network {
     network(const architecture &net, const kernels::kernel_table &tier, fastvit::precision type)
         : net_(net), target_(tier, &memory_) {
         target_.type = type;
-        target_.sensitive = precision_of_sensitive(net, type);
         target_.notes = &layers_;
     }
     network(const network &) = delete;
@@ -32,6 +31,10 @@ class network {
     void add(const place &p, const typename Part::weights &w, const typename Part::config &c, kernels::packing_threads threads) {
         kernels::weight_target target = target_.in(p.name);
         target.threads = threads;
+        target.without_skip = precision_without_skip<Part>();
+        if (target.without_skip != target.type)
+            target.without_skip_reason = target.type == precision::int8 ? "no skip connection leads past it"
+                                                                        : "many attention blocks would amplify its error";
         if constexpr (std::is_same_v<Part, stem>)
             stem_.emplace(target, w, c);
         else if constexpr (std::is_same_v<Part, head_conv>)
@@ -45,7 +48,7 @@ class network {
     const architecture &net() const noexcept { return net_; }
     const kernels::kernel_table &tier() const noexcept { return target_.tier; }
     fastvit::precision precision() const noexcept { return target_.type; }
-    /// The matrices that precision() is about, in the order in which they run.
+    /// As model::layers().
     const std::vector<layer_precision> &layers() const noexcept { return layers_; }
 
     /// `images`: of the extent `size`, its channels those of the architecture. Writes the outputs that `out` has memory for;
@@ -62,17 +65,19 @@ class network {
     }
 
   private:
-    // What loses most below float32 is what no skip connection leads past, the dense convolutions of the stem and of the patch
-    // embeddings, and attention's qkv and the classifier. 1 - cosine of T8's embedding, the worst of the official inputs: with
-    // the convolutions in bfloat16 it is in int8 5e-5 instead of 3e-5, and in bfloat16, with the others too, 2e-5 instead of
-    // 2e-7. But behind more than four attention blocks with a BatchNorm, as SA36 and MA36 have, whose softmax is exponential in
-    // what it gets, it would be 2e-4 in bfloat16, more than its 1e-4.
-    static fastvit::precision precision_of_sensitive(const architecture &net, fastvit::precision type) {
-        if (type != precision::bfloat16) return type == precision::int8 ? precision::bfloat16 : type;
+    // Of the dense convolutions of the stem and the patch embeddings. 1 - cosine of T8's embedding, the worst of the official
+    // inputs: with them in bfloat16 it is in int8 5e-5 instead of 3e-5, and in bfloat16, with qkv and the classifier too, 2e-5
+    // instead of 2e-7. But behind its patch embeddings SA36 has six attention blocks, and softmax is exponential in what they
+    // get: with all in bfloat16, 1 - cosine of SA36's embedding is 1.0e-4, the most that bfloat16 may lose; with the patch
+    // embeddings in float32 it is 7e-5.
+    template <class Part> fastvit::precision precision_without_skip() const noexcept {
+        if (target_.type == precision::float32) return precision::float32;
+        if (target_.type == precision::int8 || std::is_same_v<Part, stem>) return precision::bfloat16;
+        // With more than four attention blocks with a BatchNorm: SA36 and MA36.
         index_type attention_blocks = 0;
-        for (const stage_architecture &s : net.stages)
+        for (const stage_architecture &s : net_.stages)
             if (s.mixer == token_mixer::attention && s.norm == attention_norm::batch_norm) attention_blocks += s.blocks;
-        return attention_blocks > 4 ? precision::float32 : type;
+        return attention_blocks > 4 ? precision::float32 : precision::bfloat16;
     }
 
     // A part of a batch: the number of its first image, and its extent.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Global average pooling, and pointwise layers over the pooled vectors.
+// Means of whole images: global average pooling, pointwise layers over the pooled vectors, maps less their mean.
 #pragma once
 
 #include "fastvit/parts/convolution.hpp"
@@ -10,20 +10,56 @@ FASTVIT_STRICT_MATH_BEGIN
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace parts {
 
-/// out[n][c] = the mean of channel c of image n; `row` floats between images, at least m.channels(). Channels are shared out over
-/// the workers and each is summed in the order of the pixels, so the bits do not depend on the threads.
-inline void run_mean(const context &c, const map &m, float *out, index_type row) {
-    constexpr index_type slice = 64;
-    const index_type slices = (m.channels() + slice - 1) / slice;
-    const float scale = 1.0F / static_cast<float>(m.size.height * m.size.width);
-    c.parallel(m.size.images * slices, [&](index_type i, int) {
-        const index_type n = i / slices, first = i % slices * slice, count = std::min(slice, m.channels() - first);
-        float *const sums = out + n * row + first;
-        std::fill_n(sums, count, 0.0F);
+/// Channels of an image whose mean is the work of one task: a worker sums each of them in the order of the pixels, so the bits do
+/// not depend on the threads.
+struct channel_slice {
+    static constexpr index_type most = 64;
+    index_type image, first, count;
+
+    static index_type per_image(const map &m) noexcept { return (m.channels() + most - 1) / most; }
+    channel_slice(const map &m, index_type number)
+        : image(number / per_image(m)), first(number % per_image(m) * most), count(std::min(most, m.channels() - first)) {}
+
+    void mean(const context &c, const map &m, float *out) const {
+        std::fill_n(out, count, 0.0F);
         for (index_type y = 0; y < m.size.height; ++y)
-            c.kernels.sum(
-                {.x = m.at(n, y, 0) + first, .x_pixel = m.pixel_stride, .pixels = m.size.width, .channels = count, .sums = sums});
-        for (index_type j = 0; j < count; ++j) sums[j] *= scale;
+            c.kernels.sum({.x = m.at(image, y, 0) + first,
+                           .x_pixel = m.pixel_stride,
+                           .pixels = m.size.width,
+                           .channels = count,
+                           .sums = out});
+        const float scale = 1.0F / static_cast<float>(m.size.height * m.size.width);
+        for (index_type j = 0; j < count; ++j) out[j] *= scale;
+    }
+};
+
+/// out[n][c] = the mean of channel c of image n; `row` floats between images, at least m.channels().
+inline void run_mean(const context &c, const map &m, float *out, index_type row) {
+    c.parallel(m.size.images * channel_slice::per_image(m), [&](index_type i, int) {
+        const channel_slice s(m, i);
+        s.mean(c, m, out + s.image * row + s.first);
+    });
+}
+
+/// out = m less the mean of each channel of each image.
+inline void run_centred(const context &c, const map &m, const map &out) {
+    c.parallel(m.size.images * channel_slice::per_image(m), [&](index_type i, int) {
+        const channel_slice s(m, i);
+        alignas(alignment) float shift[channel_slice::most], one[channel_slice::most];
+        s.mean(c, m, shift);
+        for (index_type j = 0; j < s.count; ++j) {
+            shift[j] = -shift[j];
+            one[j] = 1;
+        }
+        for (index_type y = 0; y < m.size.height; ++y)
+            c.kernels.affine({.x = m.at(s.image, y, 0) + s.first,
+                              .x_pixel = m.pixel_stride,
+                              .y = out.at(s.image, y, 0) + s.first,
+                              .y_pixel = out.pixel_stride,
+                              .pixels = m.size.width,
+                              .channels = s.count,
+                              .scale = one,
+                              .shift = shift});
     });
 }
 

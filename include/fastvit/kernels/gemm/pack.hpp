@@ -268,30 +268,30 @@ inline packed_matrix pack_gemm(const weight_target &target, const unpacked_matri
 }
 
 /// A matrix whose activations 7 bits would serve badly: for int8 in 8 bits with its operand in two parts, unless 8 bits would
-/// lose too much of these weights, then in float32; otherwise in the target's type of what is sensitive. `result_scale`, one for
-/// each column or null, multiplies what it gives, bias included. In int8 the scales take it up, so that the bytes are those of
-/// the weights alone, which a quantised checkpoint has; and the bias is halved, as each of the two products adds it.
+/// lose too much of these weights, then in float32; otherwise as pack_gemm(). `result_scale`, one for each column or null,
+/// multiplies what it gives, bias included. In int8 the scales take it up, so that the bytes are those of the weights alone,
+/// which a quantised checkpoint has; and the bias is halved, as each of the two products adds it.
 inline packed_matrix pack_sensitive(const weight_target &target, unpacked_matrix matrix, const float *result_scale = nullptr) {
     FASTVIT_ASSERT(!matrix.column_scale);
-    if (target.type == precision::int8) {
-        int8_attempt in_8_bits = try_int8(target, matrix);
-        if (in_8_bits.packed) {
-            packed_matrix &packed = *in_8_bits.packed;
-            packed.two_parts = true;
-            for (index_type column = 0; column < matrix.columns; ++column) {
-                const float scale = result_scale ? result_scale[column] : 1.0F;
-                packed.scale_memory.data()[column] *= scale;
-                packed.bias_memory.data()[column] *= scale / 2;
-            }
-            target.note(precision::int8, {});
-            return std::move(packed);
-        }
-        target.note(precision::float32, in_8_bits.refusal);
+    if (target.type != precision::int8) {
+        matrix.column_scale = result_scale;
+        return pack_gemm(target, matrix);
     }
-    matrix.column_scale = result_scale;
-    const precision type = target.type == precision::int8 ? precision::float32 : target.sensitive;
-    if (type == precision::bfloat16) target.note(type, {});
-    return pack_floats(target, type, matrix);
+    int8_attempt in_8_bits = try_int8(target, matrix);
+    if (!in_8_bits.packed) {
+        matrix.column_scale = result_scale;
+        target.note(precision::float32, in_8_bits.refusal);
+        return pack_floats(target, precision::float32, matrix);
+    }
+    packed_matrix &packed = *in_8_bits.packed;
+    packed.two_parts = true;
+    for (index_type column = 0; column < matrix.columns; ++column) {
+        const float scale = result_scale ? result_scale[column] : 1.0F;
+        packed.scale_memory.data()[column] *= scale;
+        packed.bias_memory.data()[column] *= scale / 2;
+    }
+    target.note(precision::int8, {});
+    return std::move(packed);
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -49,6 +49,16 @@ struct unpacked_matrix {
         if (column_scale) w *= column_scale[column];
         return w;
     }
+    /// `count` columns from number `first`.
+    unpacked_matrix some_columns(index_type first, index_type count) const noexcept {
+        unpacked_matrix part = *this;
+        part.columns = count;
+        part.weights += first * column_step;
+        if (bias) part.bias += first;
+        if (column_scale) part.column_scale += first;
+        return part;
+    }
+
     float bias_of(index_type column) const noexcept {
         return !bias ? 0.0F : column_scale ? bias[column] * column_scale[column] : bias[column];
     }
