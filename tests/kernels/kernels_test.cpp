@@ -175,13 +175,17 @@ class gemm_problem {
 
     void expect_right(const floats &got) const {
         comparison all;
+        const doubles weight = to_double(weight_), bias = to_double(bias_);
+        doubles weight_norms(columns());
+        for (index_type n = 0; n < case_.columns; ++n)
+            weight_norms[n] = norm_of(case_.depth(), [&](index_type k) { return weight[n * case_.depth() + k]; }) + 1;
         for (index_type p = 0; p < case_.pixels; ++p) {
             doubles row(case_.depth());
             for (index_type k = 0; k < case_.depth(); ++k) row[k] = a_[a_place(p, k)];
-            const doubles sums = reference::linear(row, to_double(weight_), to_double(bias_));
+            const doubles sums = reference::linear(row, weight, bias);
             const double row_norm = norm(row);
             for (index_type n = 0; n < columns(); ++n)
-                add_element(all, p, n, n < case_.columns ? sums[n] : 0, row_norm, got[p * columns() + n]);
+                add_element(all, p, n, n < case_.columns ? sums[n] : 0, row_norm, weight_norms[n], got[p * columns() + n]);
         }
         EXPECT_TRUE(all.result());
     }
@@ -198,9 +202,8 @@ class gemm_problem {
         return case_.residual == residual_kind::none ? 0 : residual_[residual_places_[p] + n];
     }
 
-    void add_element(comparison &all, index_type p, index_type n, double sum, double row_norm, float got) const {
-        const double weight_norm =
-            n < case_.columns ? norm_of(case_.depth(), [&](index_type k) { return weight_[n * case_.depth() + k]; }) + 1 : 0;
+    void add_element(comparison &all, index_type p, index_type n, double sum, double row_norm, double weight_norm,
+                     float got) const {
         const double expected = activated(case_.act, sum) + residual(p, n);
         const double chain = rounding(case_.depth(), (row_norm + 1) * weight_norm);
         all.add(expected, got, activated_tolerance(case_.act, sum, chain) + unit * std::abs(expected), {p, n});

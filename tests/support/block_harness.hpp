@@ -115,7 +115,7 @@ inline maps<float> run_block(const kernel_table &tier, executor &threads, const 
     constexpr index_type guard = 64;
     constexpr float canary = 12345.0F;
     const runtime::memory_layout planned = counter.layout(threads.workers());
-    fastvit::kernels::float_buffer memory(planned.floats() + guard);
+    auto memory = fastvit::tensor<float>::uninitialised({planned.floats() + guard});
     float *const end = memory.data() + planned.floats();
     std::fill(memory.data(), end, std::numeric_limits<float>::quiet_NaN());
     std::fill_n(end, guard, canary);

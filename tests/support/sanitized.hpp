@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// SANITIZED: 1 in a build with the address or the thread sanitizer, which reserve more address space than a limit leaves.
+// SANITIZED: 1 in a build with the address or the thread sanitizer, which are slow and reserve more address space than a limit
+// leaves.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
