@@ -47,7 +47,8 @@ FASTVIT_TARGET_END
 
 /// In multiply-adds a second, in about `seconds`. 0 where the tier has no instruction of its own for the type, and where this
 /// header has no chain for it: on AArch64.
-inline double product_peak(std::string_view tier, fastvit::precision type, double seconds = 0.02) {
+inline double product_peak([[maybe_unused]] std::string_view tier, [[maybe_unused]] fastvit::precision type,
+                           double seconds = 0.02) {
     double (*run)() = nullptr;
 #if defined(__x86_64__)
     if (type == fastvit::precision::int8) {
