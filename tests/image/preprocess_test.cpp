@@ -139,7 +139,8 @@ INSTANTIATE_TEST_SUITE_P(
                0xd9b0ecbdcb32643f,
                {{{63, 135, 108}, {191, 137, 108}, {95, 198, 170}}}},
         golden{
-            "480x640", "squash192x320", squash192x320, 0x68ba9ae988224892, {{{246, 233, 62}, {190, 136, 117}, {240, 86, 30}}}}));
+            "480x640", "squash192x320", squash192x320, 0x68ba9ae988224892, {{{246, 233, 62}, {190, 136, 117}, {240, 86, 30}}}}),
+    [](const auto &i) { return std::string(i.param.file) + '_' + i.param.name; });
 
 TEST(preprocess, has_pillows_bytes_of_noise) {
     struct {
