@@ -238,13 +238,10 @@ TEST_F(blocks, centred_maps) {
     };
     for (const index_type channels : channel_counts)
         for_each_batch(channels, [&](const maps<double> &x) {
-            maps<double> expected = x;
-            for (index_type n = 0; n < x.images; ++n) {
-                const std::vector<double> means = reference::mean(x, n);
-                for (index_type c = 0; c < channels; ++c)
-                    for (index_type y = 0; y < x.height; ++y)
-                        for (index_type at = 0; at < x.width; ++at) expected(n, c, y, at) -= means[c];
-            }
+            std::vector<std::vector<double>> means;
+            for (index_type n = 0; n < x.images; ++n) means.push_back(reference::mean(x, n));
+            const maps<double> expected = reference::map_like(
+                x, [&](index_type n, index_type c, index_type y, index_type at) { return x(n, c, y, at) - means[n][c]; });
             for (const isa_tier &tier : fastvit::isa_tiers()) {
                 if (!tier.supported) continue;
                 const maps<float> got = run_block(*tier.kernels, one, centred, x, {});
@@ -271,12 +268,9 @@ TEST_F(blocks, attention_in_bfloat16_of_tokens_with_much_in_common) {
     }
     for (fastvit::tensor<float> *const t : {&w.ffn.fc2.kernel, &w.ffn.fc2.bias}) std::fill_n(t->data(), t->count(), 0.0F);
     maps<double> x = random.batch(2, channels, 5, 7);
-    for (index_type c = 0; c < half; ++c) {
-        const double common = std::nearbyint(100 * static_cast<double>(random()));
-        for (index_type n = 0; n < x.images; ++n)
-            for (index_type y = 0; y < x.height; ++y)
-                for (index_type at = 0; at < x.width; ++at) x(n, c, y, at) += common;
-    }
+    std::vector<double> common(channels);
+    for (index_type c = 0; c < half; ++c) common[c] = std::nearbyint(100 * static_cast<double>(random()));
+    reference::for_each_element(x, [&](index_type n, index_type c, index_type y, index_type at) { x(n, c, y, at) += common[c]; });
     for (const isa_tier &tier : fastvit::isa_tiers()) {
         if (!tier.supported) continue;
         // What attention adds to the second half.
