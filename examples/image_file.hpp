@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include <array>
 #include <cstddef>

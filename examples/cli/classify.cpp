@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/bundled.hpp"
 #include "fastvit/labels.hpp"
+#include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
 #include "cli/commands.hpp"

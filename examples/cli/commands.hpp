@@ -5,8 +5,8 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/io/dtype.hpp"
+#include "fastvit/picture.hpp"
 #include "fastvit/precision.hpp"
-#include "fastvit/preprocess.hpp"
 
 #include <optional>
 #include <string>

@@ -4,6 +4,7 @@
 #include "fastvit/bundled.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/postprocess.hpp"
+#include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
 #include "cli/checkpoint.hpp"

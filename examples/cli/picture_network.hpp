@@ -6,7 +6,7 @@
 #include "fastvit/error.hpp"
 #include "fastvit/executor.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include "cli/commands.hpp"
 #include "cli/in_order.hpp"

@@ -3,6 +3,7 @@
 
 #include "fastvit/error.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
+#include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
 #include "image_file.hpp"

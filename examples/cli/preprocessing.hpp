@@ -2,7 +2,7 @@
 // How pictures become inputs: what the command line changes of a model's own preprocessing.
 #pragma once
 
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include "cli/commands.hpp"
 

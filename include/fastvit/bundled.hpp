@@ -7,7 +7,7 @@
 
 #include "fastvit/base/config.hpp"
 #include "fastvit/labels.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include <filesystem>
 #include <string>

@@ -17,6 +17,7 @@
 #include "fastvit/model.hpp"
 #include "fastvit/observer.hpp"
 #include "fastvit/outputs.hpp"
+#include "fastvit/picture.hpp"
 #include "fastvit/postprocess.hpp"
 #include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"

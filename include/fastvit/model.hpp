@@ -6,8 +6,8 @@
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/spelling.hpp"
 #include "fastvit/outputs.hpp"
+#include "fastvit/picture.hpp"
 #include "fastvit/precision.hpp"
-#include "fastvit/preprocess.hpp"
 #include "fastvit/tensor.hpp"
 #include "fastvit/workspace.hpp"
 

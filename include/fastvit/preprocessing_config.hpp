@@ -6,7 +6,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include <filesystem>
 #include <optional>

@@ -1,13 +1,15 @@
 #!/bin/sh
-# layers.sh: no include points up. layers.txt, beside this script, has the layers. Everything is said as a path from the root.
+# layers.sh: no include points up, and the library's go round in no circle, in which a header that is included alone, header-only,
+# would find bodies before what they need. layers.txt, beside this script, has the layers. Paths are from the root.
 set -eu
 list=$(cd "$(dirname "$0")" && pwd)/layers.txt
 cd "$(dirname "$0")/../.."
 
 files=$(mktemp)
-trap 'rm -f "$files"' EXIT
+pairs=$(mktemp)
+trap 'rm -f "$files" "$pairs"' EXIT
 find include examples tests bench -name '*.hpp' -o -name '*.cpp' -o -name '*.inl' | sort >"$files"
-xargs grep -Hn '^#include "' <"$files" | awk -v list="$list" -v files="$files" '
+xargs grep -Hn '^#include "' <"$files" | awk -v list="$list" -v files="$files" -v pairs="$pairs" '
     # The line of the list that a file belongs to; 0 if there is none.
     function layer(path,   at) {
         for (at = path; !(at in number) && sub(/\/[^\/]*$/, "", at);) {}
@@ -26,6 +28,8 @@ xargs grep -Hn '^#include "' <"$files" | awk -v list="$list" -v files="$files" '
         return ""
     }
     function base_name(path) { sub(/.*\//, "", path); return path }
+    # A header and its bodies are one.
+    function whole(path) { sub(/^include\/fastvit\/impl\//, "include/fastvit/", path); return path }
     function complain(text) { print text; failed = 1 }
     BEGIN {
         while ((getline line <list) > 0)
@@ -43,6 +47,7 @@ xargs grep -Hn '^#include "' <"$files" | awk -v list="$list" -v files="$files" '
         to = resolved(from, name)
         if (to == "") { complain(from ":" part[2] ": there is no " name); next }
         ++includes
+        if (from ~ /^include\// && whole(from) != whole(to)) print whole(from), whole(to) >pairs
         # What makes the header-only form: the bodies at the end of what declares them.
         if (to ~ /^include\/fastvit\/impl\// && base_name(to) == base_name(from)) next
         if (layer(to) > layer(from))
@@ -55,3 +60,4 @@ xargs grep -Hn '^#include "' <"$files" | awk -v list="$list" -v files="$files" '
         print includes + 0 " includes looked at"
         exit failed
     }'
+tsort "$pairs" >"$files" # names a circle and fails

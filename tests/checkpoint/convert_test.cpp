@@ -165,6 +165,18 @@ TEST_F(convert_test, writes_integers_as_they_are_and_in_order) {
     expect_error(error_kind::invalid_argument, {"turned", "strides"}, [&] { save(turned); });
 }
 
+TEST_F(convert_test, says_which_types_can_be_written) {
+    const auto source = checkpoint::open(checkpoints / "tiny.safetensors");
+    for (const dtype type : {dtype::f64, dtype::u8, dtype::i16}) {
+        const std::string found(io::to_string(type));
+        expect_error(error_kind::invalid_argument, {"F32, F16, BF16 or I8", found, "out"},
+                     [&] { fastvit::save_converted(source, directory / "out", type); });
+        expect_error(error_kind::invalid_argument, {"F32, F16, BF16 or I8", found, "out"},
+                     [&] { fastvit::save_folded(source, directory / "out", type); });
+        EXPECT_FALSE(std::filesystem::exists(directory / "out"));
+    }
+}
+
 TEST_F(convert_test, aligns_every_tensor) {
     file_of_tensors file;
     file.tensors = {{"byte", "U8", {1}, "b"}, {"float", "F32", {1}, number(1.0F)}, {"count", "I64", {}, number<std::int64_t>(7)}};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The bytes are the configuration of a model. Whatever is accepted can be run.
+#include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
 #include "fuzz_target.hpp"

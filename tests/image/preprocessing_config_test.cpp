@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/image/crop.hpp"
+#include "fastvit/preprocess.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
 #include "support/io_test_files.hpp"

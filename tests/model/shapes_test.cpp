@@ -4,6 +4,7 @@
 #include "fastvit/bundled.hpp"
 #include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/preprocess.hpp"
 #include "fastvit/save.hpp"
 
 #include "support/held_out_pictures.hpp"

@@ -7,7 +7,7 @@
 #include "fastvit/error.hpp"
 #include "fastvit/image/byte_values.hpp"
 #include "fastvit/image/resample.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -29,6 +29,10 @@
 namespace fastvit { inline namespace FASTVIT_ABI {
 namespace loading {
 
+inline void check_savable(io::dtype type, const std::filesystem::path &path) {
+    if (type != io::dtype::i8) io::detail::check_writable(type, path, "F32, F16, BF16 or I8");
+}
+
 /// A matrix in 8 bits, and the tensor that a file has of its bytes.
 struct quantised_matrix {
     kernels::int8_matrix matrix;
@@ -53,6 +57,7 @@ inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &
 /// A network of `source`, folded, with what belongs to it: in the official form, or in that of int8, its matrices quantised.
 inline void save_folded_form(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
                              const std::optional<std::string_view> &prefix) {
+    check_savable(type, path);
     const bool int8 = type == io::dtype::i8;
     std::vector<std::shared_ptr<void>> kept_parts;
     std::vector<std::unique_ptr<quantised_matrix>> matrices;
@@ -148,6 +153,7 @@ class scales_by_matrix {
 FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
                                      const std::optional<std::string_view> &prefix) {
     if (type == io::dtype::i8) return loading::save_folded_form(source, path, type, prefix);
+    loading::check_savable(type, path);
     try {
         loading::check_not_a_part(source);
         std::vector<io::named_tensor> tensors;

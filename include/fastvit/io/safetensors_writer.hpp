@@ -179,10 +179,10 @@ inline void write_tensor(platform::output_file &file, const named_tensor &t, dty
     }
 }
 
-inline void check_writable(dtype type, const std::filesystem::path &path) {
+inline void check_writable(dtype type, const std::filesystem::path &path, const char *expected = "F32, F16 or BF16") {
     if (type != dtype::f32 && type != dtype::f16 && type != dtype::bf16)
         throw error(error_kind::invalid_argument, {.problem = "cannot write the element type",
-                                                   .expected = "F32, F16 or BF16",
+                                                   .expected = expected,
                                                    .found = std::string(to_string(type)),
                                                    .file = path.string()});
 }
