@@ -104,7 +104,7 @@ template <class T> class tensor_view {
     [[nodiscard]] bool empty() const noexcept { return data_ == nullptr; }
 
     /// Element at one index per dimension, each below its dimension, which debug builds check.
-    template <std::convertible_to<index_type>... I> [[nodiscard]] T &operator()(I... i) const noexcept {
+    template <std::convertible_to<index_type>... Index> [[nodiscard]] T &operator()(Index... i) const noexcept {
         FASTVIT_ASSERT(sizeof...(i) == dims_.rank());
         index_type offset = 0;
         std::size_t d = 0;
@@ -197,8 +197,8 @@ class tensor {
     [[nodiscard]] std::span<const T> span() const &noexcept { return view().span(); }
 
     /// As those of tensor_view.
-    template <std::convertible_to<index_type>... I> [[nodiscard]] T &operator()(I... i) &noexcept { return view()(i...); }
-    template <std::convertible_to<index_type>... I> [[nodiscard]] const T &operator()(I... i) const &noexcept {
+    template <std::convertible_to<index_type>... Index> [[nodiscard]] T &operator()(Index... i) &noexcept { return view()(i...); }
+    template <std::convertible_to<index_type>... Index> [[nodiscard]] const T &operator()(Index... i) const &noexcept {
         return view()(i...);
     }
     [[nodiscard]] tensor_view<T> operator[](index_type i) &noexcept { return view()[i]; }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The library after every header of the standard library and of POSIX, with their macros, and used as by an application that
 // takes all names as they are. names.sh looks at every name; this at how they are used.
-#include "fastvit/fastvit.hpp"
-
+// clang-format off
 #include "posix_headers.hpp"
+
+#include "fastvit/fastvit.hpp"
+// clang-format on
 
 using namespace std;
 using namespace fastvit;

@@ -5,6 +5,7 @@
 #include <aio.h>
 #include <arpa/inet.h>
 #include <bits/stdc++.h>
+#include <complex.h>
 #include <cpio.h>
 #include <dirent.h>
 #include <dlfcn.h>

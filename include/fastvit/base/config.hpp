@@ -12,6 +12,9 @@
 #if !defined(__GNUC__)
 #error "fastvit needs GCC 12 or newer, or Clang 14 or newer"
 #endif
+#if defined(_LIBCPP_VERSION)
+#error "fastvit needs libstdc++: compile without -stdlib=libc++"
+#endif
 
 // The two forms. Header-only, the default: every function is inline. Compiled, with FASTVIT_COMPILED defined in all of a
 // program's units: the public headers only declare, and one unit, fastvit/source.cpp, defines (CMake's target fastvit::compiled
@@ -26,12 +29,20 @@
 // So in the header-only form the inline namespace is named after the version and the flags that change the code: each unit has
 // its own functions, and passing a type between two of them is a link error instead of a crash. In the compiled form types
 // pass between units of any flags, and whatever computes has one definition; the little that is inline in the headers that only
-// declare belongs to its callers' flags.
+// declare belongs to its callers' flags. In both forms a unit with the standard library's debug mode, whose containers have
+// another layout, has a name of its own.
 //
 // Flags decide about instructions only, not about results: see base/regions.hpp. Inline functions of the standard library have
 // one name in all units. A program for machines that lack the instructions of one of its units links that unit last.
+#if defined(_GLIBCXX_DEBUG)
+#define FASTVIT_ABI_CONTAINERS _debug
+#else
+#define FASTVIT_ABI_CONTAINERS
+#endif
+#define FASTVIT_PASTE_ABI_FLAGS_(a, b) a##b
+#define FASTVIT_PASTE_ABI_FLAGS(...) FASTVIT_PASTE_ABI_FLAGS_(__VA_ARGS__)
 #if defined(FASTVIT_COMPILED)
-#define FASTVIT_ABI_FLAGS _compiled
+#define FASTVIT_ABI_FLAGS FASTVIT_PASTE_ABI_FLAGS(_compiled, FASTVIT_ABI_CONTAINERS)
 #else
 // The instructions that compilers use of themselves. Of the first ones each implies those after it.
 #if defined(__AVX512F__)
@@ -214,8 +225,6 @@
 // Pasted, not listed: a name is one token.
 #define FASTVIT_PASTE_FLAGS_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) a##b##c##d##e##f##g##h##i##j##k##l##m##n##o##p##q
 #define FASTVIT_PASTE_FLAGS(...) FASTVIT_PASTE_FLAGS_(__VA_ARGS__)
-#define FASTVIT_PASTE_ABI_FLAGS_(a, b) a##b
-#define FASTVIT_PASTE_ABI_FLAGS(...) FASTVIT_PASTE_ABI_FLAGS_(__VA_ARGS__)
 #define FASTVIT_ABI_FLAGS                                                                                                        \
     FASTVIT_PASTE_ABI_FLAGS(                                                                                                     \
         FASTVIT_PASTE_FLAGS(FASTVIT_ABI_VECTORS, FASTVIT_ABI_POPCNT, FASTVIT_ABI_BMI, FASTVIT_ABI_BMI2, FASTVIT_ABI_LZCNT,       \
@@ -226,7 +235,7 @@
                             FASTVIT_ABI_AVX512VPOPCNTDQ, FASTVIT_ABI_AVX512BF16, FASTVIT_ABI_AVX512FP16,                         \
                             FASTVIT_ABI_ARM_ATOMICS, FASTVIT_ABI_ARM_RCPC, FASTVIT_ABI_ARM_DOTPROD,                              \
                             FASTVIT_ABI_ARM_FP16_VECTOR_ARITHMETIC, FASTVIT_ABI_ARM_MATMUL_INT8, FASTVIT_ABI_ARM_SVE,            \
-                            FASTVIT_ABI_ARM_SVE2, FASTVIT_ABI_ARM_MOPS, FASTVIT_ABI_FAST_MATH, ))
+                            FASTVIT_ABI_ARM_SVE2, FASTVIT_ABI_ARM_MOPS, FASTVIT_ABI_FAST_MATH, FASTVIT_ABI_CONTAINERS))
 #endif
 
 #define FASTVIT_PASTE_ABI_(major, minor, flags) v##major##_##minor##flags
