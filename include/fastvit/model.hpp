@@ -87,11 +87,16 @@ class model {
     /// The shapes of the outputs for images of this shape, N x C x H x W, without running anything. Throws like forward().
     [[nodiscard]] fastvit::output_shapes output_shapes(const shape &images, output_kind wanted = output_kind::logits) const;
 
+// The references are the workspace's; from 13 on GCC suspects that they are those of temporary arguments.
+#if !defined(__clang__) && __GNUC__ >= 13
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdangling-reference"
+#endif
     /// Runs the network on a batch, N x C x H x W float32, already normalised (see preprocess.hpp). The results live in `space`
-    /// until its next use. Throws invalid_argument for a shape that the network cannot take (each dimension is from 1 to 2^20 -
-    /// 1, C is the network's in_channels, and N x H x W less than 2^34) or an output that it does not have, and std::bad_alloc;
-    /// both before anything is computed. Allocates only if the network, the shape or the outputs are not those of the workspace's
-    /// last call, or if that was a forward_into().
+    /// until its next use. Throws invalid_argument for a null pointer, a shape that the network cannot take (each dimension is
+    /// from 1 to 2^20 - 1, C is the network's in_channels, and N x H x W less than 2^34) or an output that it does not have, and
+    /// std::bad_alloc; both before anything is computed. Allocates only if the network, the shape or the outputs are not those of
+    /// the workspace's last call, or if that was a forward_into().
     const outputs &forward(tensor_view<const float> images, workspace &space, output_kind wanted = output_kind::logits) const;
     /// The same for a tensor, which may be a temporary: forward(preprocess(picture, how), space).
     const outputs &forward(const tensor<float> &images, workspace &space, output_kind wanted = output_kind::logits) const {
@@ -107,6 +112,9 @@ class model {
                            output_kind wanted = output_kind::logits) const {
         return forward({&picture, 1}, how, space, wanted);
     }
+#if !defined(__clang__) && __GNUC__ >= 13
+#pragma GCC diagnostic pop
+#endif
 
     /// Runs the network and writes its results to the caller's memory. An output without memory (a null view, an empty vector) is
     /// not asked for; the others must have the shapes that output_shapes() gives. The stages are written all or not at all, and

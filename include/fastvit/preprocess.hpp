@@ -17,7 +17,8 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// The memory of preprocess_into: kept from picture to picture, used by one call at a time. Move-only.
+/// The memory of preprocess_into: kept from picture to picture, used by one call at a time. Move-only; one that was moved from
+/// may only be assigned to or destroyed.
 class preprocess_workspace {
   public:
     preprocess_workspace();

@@ -440,6 +440,17 @@ TEST(forward, refuses_shapes_that_the_network_cannot_take) {
             net.forward({&pixel, dims}, space, output_kind::logits);
         });
     }
+    for (const tensor_view<const float> &nothing :
+         {tensor_view<const float>(nullptr, {1, 3, 32, 32}), tensor_view<const float>()})
+        for (const bool into : {false, true})
+            expect_error(error_kind::invalid_argument, {nothing.dims().rank() == 4 ? "pointer is null" : "[N, 3, H, W]"}, [&] {
+                tensor<float> logits({1, net.architecture().classes});
+                if (into) {
+                    net.forward_into(nothing, space, {.logits = logits});
+                } else {
+                    net.forward(nothing, space);
+                }
+            });
     // It is as good as new.
     const tensor<float> images = seeded_input({1, 3, 32, 32});
     workspace fresh;

@@ -10,6 +10,7 @@
 #include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/parts/network.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 
 #include <memory>
 #include <string>
@@ -41,6 +42,7 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
                      .expected = "float32, or the folded graph",
                      .found = std::string(to_string(options.precision))});
     const isa_tier &tier = select_isa(options.isa);
+    const platform::ieee_arithmetic arithmetic;
     try {
         loading::state_dict dict(source, options.prefix);
         fastvit::architecture net = loading::recognise(dict);
@@ -80,6 +82,11 @@ inline extent checked_extent(const fastvit::architecture &net, const shape &imag
                     "this network has no BatchNorms for fork features, which checkpoints of the official dense-prediction form "
                     "(fork_feat) have; every network has a feature pyramid, output_kind::stages");
     return size;
+}
+
+inline runtime::image_source source_of(const tensor_view<const float> &images) {
+    if (images.empty()) throw error(error_kind::invalid_argument, "images: the pointer is null");
+    return runtime::image_source::planes(images.data());
 }
 
 /// What the buffers have room for.
@@ -126,8 +133,10 @@ FASTVIT_FUNCTION fastvit::output_shapes model::output_shapes(const shape &images
 
 FASTVIT_FUNCTION const outputs &model::forward(tensor_view<const float> images, workspace &space, output_kind wanted) const {
     workspace::state &state = *space.state_;
-    state.prepare({network_, parts::checked_extent(architecture(), images.dims(), wanted), wanted});
-    state.run(runtime::image_source::planes(images.data()), state.buffers);
+    const runtime::extent size = parts::checked_extent(architecture(), images.dims(), wanted);
+    const runtime::image_source source = parts::source_of(images);
+    state.prepare({network_, size, wanted});
+    state.run(source, state.buffers);
     return state.results;
 }
 
@@ -135,9 +144,11 @@ FASTVIT_FUNCTION void model::forward_into(tensor_view<const float> images, works
                                           const output_buffers &results) const {
     workspace::state &state = *space.state_;
     const output_kind wanted = parts::wanted_by(results);
-    state.prepare({network_, parts::checked_extent(architecture(), images.dims(), wanted), wanted, false});
+    const runtime::extent size = parts::checked_extent(architecture(), images.dims(), wanted);
+    const runtime::image_source source = parts::source_of(images);
+    state.prepare({network_, size, wanted, false});
     parts::check_buffers(state.shapes, results);
-    state.run(runtime::image_source::planes(images.data()), results);
+    state.run(source, results);
 }
 
 FASTVIT_FUNCTION const outputs &model::forward(std::span<const picture_view> pictures, const preprocessing &how, workspace &space,

@@ -5,6 +5,7 @@
 #include "fastvit/base/config.hpp"
 #include "fastvit/base/regions.hpp"
 #include "fastvit/error.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/postprocess.hpp"
 
 #include <algorithm>
@@ -34,6 +35,7 @@ template <class Change> tensor<float> changed_rows(const tensor_view<const float
     if (rank != 1 && rank != 2)
         throw error(error_kind::invalid_argument,
                     {.problem = "shape of the rows", .expected = "[C] or [N, C]", .found = rows.dims().to_string()});
+    const platform::ieee_arithmetic arithmetic;
     tensor<float> result(rows);
     const index_type length = rows.dim(rank - 1);
     for (index_type begin = 0; begin < result.count(); begin += length)
@@ -72,6 +74,7 @@ FASTVIT_FUNCTION std::vector<ranked_value> top_k(tensor_view<const float> row, i
     if (k < 0)
         throw error(error_kind::invalid_argument,
                     {.problem = "k, how many values", .expected = "0 or more", .found = std::to_string(k)});
+    const platform::ieee_arithmetic arithmetic;
     std::vector<index_type> order(static_cast<std::size_t>(row.count()));
     std::iota(order.begin(), order.end(), index_type{0});
     const auto middle = order.begin() + std::min(k, row.count());

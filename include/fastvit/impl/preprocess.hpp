@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/image/crop.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/preprocess.hpp"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ FASTVIT_FUNCTION preprocess_workspace &preprocess_workspace::operator=(preproces
 FASTVIT_FUNCTION preprocess_workspace::~preprocess_workspace() = default;
 
 FASTVIT_FUNCTION tensor<std::uint8_t> resize_crop(const picture_view &picture, const preprocessing &how) {
+    const platform::ieee_arithmetic arithmetic;
     resampling::cropper cropper;
     cropper.prepare(picture, how);
     tensor<std::uint8_t> pixels({how.height, how.width, 3});
@@ -30,6 +32,7 @@ FASTVIT_FUNCTION tensor<std::uint8_t> resize_crop(const picture_view &picture, c
 
 FASTVIT_FUNCTION void preprocess_into(const picture_view &picture, const preprocessing &how, tensor_view<float> image,
                                       preprocess_workspace &workspace) {
+    const platform::ieee_arithmetic arithmetic;
     resampling::cropper &cropper = workspace.state_->cropper;
     cropper.prepare(picture, how);
     const shape expected{3, how.height, how.width};
@@ -47,6 +50,7 @@ FASTVIT_FUNCTION void preprocess_into(const picture_view &picture, const preproc
 }
 
 FASTVIT_FUNCTION tensor<float> preprocess(const picture_view &picture, const preprocessing &how) {
+    const platform::ieee_arithmetic arithmetic;
     (void)resampling::checked(picture); // what is wrong is said before memory is allocated
     (void)resampling::plan(picture, how);
     tensor<float> input({1, 3, how.height, how.width});

@@ -9,6 +9,7 @@
 #include "fastvit/checkpoint/written_names.hpp"
 #include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/kernels/gemm/quantise.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/reparam/half_precision.hpp"
 #include "fastvit/save.hpp"
 
@@ -58,6 +59,7 @@ inline std::unique_ptr<quantised_matrix> quantise(const fastvit::tensor<float> &
 inline void save_folded_form(const checkpoint &source, const std::filesystem::path &path, io::dtype type,
                              const std::optional<std::string_view> &prefix) {
     check_savable(type, path);
+    const platform::ieee_arithmetic arithmetic;
     const bool int8 = type == io::dtype::i8;
     std::vector<std::shared_ptr<void>> kept_parts;
     std::vector<std::unique_ptr<quantised_matrix>> matrices;
@@ -154,6 +156,7 @@ FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesy
                                      const std::optional<std::string_view> &prefix) {
     if (type == io::dtype::i8) return loading::save_folded_form(source, path, type, prefix);
     loading::check_savable(type, path);
+    const platform::ieee_arithmetic arithmetic;
     try {
         loading::check_not_a_part(source);
         std::vector<io::named_tensor> tensors;

@@ -4,8 +4,10 @@
 
 #include "fastvit/error.hpp"
 #include "fastvit/image/crop.hpp"
+#include "fastvit/kernels/run_tasks.hpp"
 #include "fastvit/outputs.hpp"
 #include "fastvit/parts/network.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/platform/memory.hpp"
 #include "fastvit/workspace.hpp"
 
@@ -79,6 +81,7 @@ struct workspace::state {
     /// Gets ready to crop the pictures, and gives the shape of the batch that they become. Throws as preprocess() does.
     shape prepare_crops(std::span<const picture_view> pictures, const preprocessing &how) {
         if (pictures.empty()) throw error(error_kind::invalid_argument, "no pictures");
+        const platform::ieee_arithmetic arithmetic;
         values = resampling::values_of(how);
         if (croppers.size() < pictures.size()) croppers.resize(pictures.size());
         for (std::size_t i = 0; i < pictures.size(); ++i) croppers[i].prepare(pictures[i], how);
@@ -93,16 +96,16 @@ struct workspace::state {
         const auto count = static_cast<index_type>(pictures.size());
         const index_type row = how.width * 3, image = how.height * row;
         crops.resize(std::max(crops.size(), static_cast<std::size_t>(count * image)));
-        const auto task = [&](index_type i, int) {
+        kernels::run_tasks(threads(), count, [&](index_type i, int) {
             croppers[static_cast<std::size_t>(i)].run(
                 [&](index_type y, const std::uint8_t *from) { std::copy_n(from, row, crops.data() + i * image + y * row); });
-        };
-        threads().run(count, task_ref(task));
+        });
         return runtime::image_source::pixels(crops.data(), values);
     }
 
     /// Runs the plan.
     void run(const runtime::image_source &images, const output_buffers &out) {
+        const platform::ieee_arithmetic arithmetic;
         runtime::pass_memory rest(floats() + result_floats, layout);
         planned.network->run({planned.network->tier(), rest, &threads(), threads().workers(), watcher}, images, planned.images,
                              out);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/executor.hpp"
+#include "fastvit/kernels/run_tasks.hpp"
 #include "fastvit/kernels/table.hpp"
 #include "fastvit/platform/memory.hpp"
 #include "fastvit/precision.hpp"
@@ -74,7 +75,7 @@ class packing_threads {
     /// As executor::run().
     void run(index_type tasks, task_ref task) const {
         serial_executor alone;
-        (threads_ ? *threads_ : static_cast<executor &>(alone)).run(tasks, task);
+        run_tasks(threads_ ? *threads_ : static_cast<executor &>(alone), tasks, task);
     }
 
   private:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fastvit/executor.hpp"
+#include "fastvit/kernels/run_tasks.hpp"
 #include "fastvit/kernels/table.hpp"
 #include "fastvit/observer.hpp"
 #include "fastvit/runtime/arena.hpp"
@@ -24,7 +25,7 @@ struct context {
 
     /// Runs tasks in parallel, or nothing while planning.
     template <class F> void parallel(index_type tasks, F &&task) const {
-        if (!planning()) threads->run(tasks, task_ref(task));
+        if (!planning()) kernels::run_tasks(*threads, tasks, task);
     }
 
     /// A map whose halo is zero and whose inside is not initialised.

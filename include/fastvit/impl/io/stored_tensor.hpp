@@ -10,6 +10,7 @@
 #include "fastvit/base/regions.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/io/stored_tensor.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/platform/memory.hpp"
 
 #include <algorithm>
@@ -204,6 +205,7 @@ FASTVIT_FUNCTION void read_float_into(const stored_tensor &source, std::span<flo
     detail::check_count(source, to);
     detail::check_strides(source);
 
+    const platform::ieee_arithmetic arithmetic;
     // Out of range, a float64 becomes an infinity, as IEEE 754 has it.
     if (source.type == dtype::f64)
         detail::convert_elements<double>(source, to.data(), [](double x) { return static_cast<float>(x); });
@@ -317,6 +319,7 @@ inline tensor<float> checked_scales(const stored_tensor &bytes, const stored_ten
 
 inline void multiply_bytes(const stored_tensor &bytes, const tensor<float> &factors, std::span<float> to) {
     if (to.empty()) return;
+    const platform::ieee_arithmetic arithmetic;
     stored_tensor output = bytes; // the bytes of one output
     output.dims = bytes.dims.without_first();
     output.strides = {};
