@@ -1,16 +1,16 @@
 include(CMakePackageConfigHelpers)
-include(GNUInstallDirs)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/fastvit)
 
-# An installed package may be moved: the prefix is the one it is found at.
-target_compile_definitions(
-    fastvit
-    INTERFACE $<INSTALL_INTERFACE:FASTVIT_DATA_DIR="$<INSTALL_PREFIX>/${CMAKE_INSTALL_DATADIR}/fastvit/shapes">
-)
+# An installed package may be moved: the prefix is the one it is found at, unless the directory was given as an absolute path.
+set(data_dir ${CMAKE_INSTALL_DATADIR})
+if(NOT IS_ABSOLUTE "${data_dir}")
+    set(data_dir $<INSTALL_PREFIX>/${data_dir})
+endif()
+target_compile_definitions(fastvit INTERFACE $<INSTALL_INTERFACE:FASTVIT_DATA_DIR="${data_dir}/fastvit/shapes">)
 
 install(TARGETS fastvit fastvit_compiled EXPORT fastvit)
 install(EXPORT fastvit NAMESPACE fastvit:: FILE fastvitTargets.cmake DESTINATION ${package_dir})
-install(DIRECTORY include/fastvit DESTINATION include FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cpp")
+install(DIRECTORY include/fastvit DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inl" PATTERN "*.cpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(EXISTS ${PROJECT_SOURCE_DIR}/models/shapes)
     install(DIRECTORY models/shapes DESTINATION ${CMAKE_INSTALL_DATADIR}/fastvit)

@@ -41,6 +41,19 @@ foreach(way IN LISTS WAYS)
     run_program(${WORK}/build/compiled)
 endforeach()
 
+# A user's project often sets no build type. The library is optimised all the same.
+if(add_subdirectory IN_LIST WAYS)
+    execute_process(
+        COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/downstream -B ${WORK}/no_build_type -G ${GENERATOR}
+                -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DWAY=add_subdirectory
+                -DFASTVIT_SOURCE=${FASTVIT_SOURCE} ${run}
+    )
+    file(STRINGS ${WORK}/no_build_type/compile_commands.json command REGEX "\"command\": .* -c [^ ]*/fastvit/source\\.cpp")
+    if(NOT command MATCHES " -O2 ")
+        message(FATAL_ERROR "without a build type the library is compiled without -O2: ${command}")
+    endif()
+endif()
+
 # The compiled form without CMake: one command.
 if(find_package IN_LIST WAYS)
     if(NOT EXISTS ${prefix}/${LIBDIR}/libfastvit_compiled.a)
