@@ -144,6 +144,7 @@ TEST(output_file, says_why_it_cannot_write) {
     std::filesystem::create_directory(directory / "sub");
     expect_error(error_kind::io, {"sub", "directory"}, create("sub"));
     expect_error(error_kind::io, {"/dev/null", "not a regular file"}, [] { output_file file("/dev/null"); });
+    expect_error(error_kind::io, {"the path is empty"}, [] { output_file file(""); });
     EXPECT_EQ(directory.names(), std::vector<std::string>{"sub"});
 }
 

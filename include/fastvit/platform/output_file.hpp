@@ -26,6 +26,7 @@ class output_file {
   public:
     /// Throws `io`, naming the target, if its directory cannot be written or the target exists and is not a regular file.
     explicit output_file(const std::filesystem::path &target) : target_(target), fd_(-1) {
+        if (target.empty()) throw file_error(target, "cannot write: the path is empty");
         std::error_code ignored;
         // Renaming over a symbolic link would replace the link; the file that it leads to is what the caller means.
         if (const auto real = std::filesystem::canonical(target, ignored); !ignored) target_ = real;
