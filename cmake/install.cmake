@@ -1,6 +1,8 @@
 include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/fastvit)
 
+target_include_directories(fastvit INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 # An installed package may be moved: the prefix is the one it is found at, unless the directory was given as an absolute path.
 set(data_dir ${CMAKE_INSTALL_DATADIR})
 if(NOT IS_ABSOLUTE "${data_dir}")

@@ -38,8 +38,9 @@ class executor {
     /// the same time have different worker numbers. Tasks do not throw, and do not call run(). What run() itself throws leaves
     /// forward(), whose results are then undefined.
     ///
-    /// A forward pass calls run() from the thread that called forward(). So an executor of several workspaces that are used at
-    /// the same time must allow several threads in run(); one that belongs to a single workspace need not.
+    /// A forward pass calls run() from the thread that called forward(), which then rounds to nearest, keeps subnormal numbers
+    /// and traps nothing; each task sets its thread so, and back. So an executor of several workspaces that are used at the same
+    /// time must allow several threads in run(); one that belongs to a single workspace need not.
     virtual void run(index_type tasks, task_ref task) = 0;
 };
 

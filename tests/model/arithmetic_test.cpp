@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What the calling thread rounds to, and whether it keeps subnormal numbers, changes no result, and is as it was after each call.
 // Labels: portable threads
+#include "fastvit/cost.hpp"
 #include "fastvit/executor.hpp"
+#include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/io/stored_tensor.hpp"
 #include "fastvit/postprocess.hpp"
 #include "fastvit/preprocess.hpp"
+#include "fastvit/preprocessing_config.hpp"
 #include "fastvit/save.hpp"
 
 #include "support/io_test_files.hpp"
@@ -18,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,12 +43,12 @@ std::uint64_t control_word() {
 #endif
 }
 
-/// This thread rounds upward and flushes subnormal numbers to zero.
+/// This thread rounds upward or downward, and flushes subnormal numbers to zero.
 class other_arithmetic {
   public:
-    other_arithmetic() {
+    explicit other_arithmetic(int rounding) {
         std::fegetenv(&before_);
-        std::fesetround(FE_UPWARD);
+        std::fesetround(rounding);
 #if defined(__x86_64__)
         __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
 #elif defined(__aarch64__)
@@ -74,18 +78,20 @@ bits bits_of(tensor_view<const float> t) {
 
 bits bits_of(const tensor<float> &t) { return bits_of(t.view()); }
 
-/// `compute` gives the same in both arithmetics, and leaves the thread's alone.
+/// `compute` gives the same in all arithmetics, and leaves the thread's alone.
 template <class F> void expect_same(const F &compute) {
     const auto expected = compute();
-    std::optional<decltype(compute())> found;
-    bool kept;
-    {
-        const other_arithmetic other;
-        found = compute();
-        kept = other.still_there();
+    for (const int rounding : {FE_UPWARD, FE_DOWNWARD}) {
+        std::optional<decltype(compute())> found;
+        bool kept;
+        {
+            const other_arithmetic other(rounding);
+            found = compute();
+            kept = other.still_there();
+        }
+        EXPECT_TRUE(kept);
+        EXPECT_TRUE(expected == *found) << (rounding == FE_UPWARD ? "upward" : "downward");
     }
-    EXPECT_TRUE(kept);
-    EXPECT_TRUE(expected == *found);
 }
 
 tensor<float> row(const std::vector<float> &values) {
@@ -94,22 +100,24 @@ tensor<float> row(const std::vector<float> &values) {
     return t;
 }
 
-// The other arithmetic is really another.
+// The others are really others.
 TEST(arithmetic, of_the_thread_can_be_told_apart) {
-    volatile float one = 1, three = 3, tiny = 1e-40F;
-    const float third = one / three, same = tiny * one;
-    float third_upward, flushed;
-    {
-        const other_arithmetic other;
-        third_upward = one / three;
-        flushed = tiny * one;
-    }
-    EXPECT_LT(std::bit_cast<std::uint32_t>(1 / 3.0F) - 1, std::bit_cast<std::uint32_t>(third_upward));
-    EXPECT_EQ(std::bit_cast<std::uint32_t>(third), std::bit_cast<std::uint32_t>(1 / 3.0F));
-    EXPECT_EQ(std::bit_cast<std::uint32_t>(same), std::bit_cast<std::uint32_t>(1e-40F));
+    volatile float one = 1, three = 3, tiny = 1e-40F; // 1 / 3 rounds up to nearest, -1 / 3 down
+    const auto thirds = [&] { return bits_of(row({one / three, -one / three})); };
+    const bits nearest = thirds();
+    for (const int rounding : {FE_UPWARD, FE_DOWNWARD}) {
+        bits found;
+        float flushed;
+        {
+            const other_arithmetic other(rounding);
+            found = thirds();
+            flushed = tiny * one;
+        }
+        EXPECT_NE(found, nearest);
 #if defined(__x86_64__) || defined(__aarch64__)
-    EXPECT_EQ(std::bit_cast<std::uint32_t>(flushed), 0U);
+        EXPECT_EQ(std::bit_cast<std::uint32_t>(flushed), 0U);
 #endif
+    }
 }
 
 TEST(arithmetic, of_what_is_made_of_outputs) {
@@ -181,6 +189,39 @@ TEST(arithmetic, of_networks_that_are_loaded_and_run) {
         }
 }
 
+// 232 pixels of 233, cropped: rounded downward, a picture of 232 would be its own crop.
+TEST(arithmetic, of_a_picture_that_is_nearly_its_own_crop) {
+    std::vector<std::uint8_t> rgb;
+    while (rgb.size() < 232 * 232 * 3) rgb.push_back(static_cast<std::uint8_t>(rgb.size() * 2654435761U >> 24));
+    const preprocessing how = preprocessing::imagenet(232, 232.0 / 233);
+    const model net(seeded_checkpoint(toy_net(), io::spelling::timm));
+    expect_same([&] {
+        workspace space;
+        return bits_of(net.forward({.pixels = rgb.data(), .height = 232, .width = 232}, how, space).logits);
+    });
+}
+
+TEST(arithmetic, of_configurations) {
+    const std::string text =
+        R"({"architecture": "fastvit_t8", "num_classes": 1000, "pretrained_cfg": {"input_size": [3, 256, 256],
+        "crop_pct": 0.9, "interpolation": "bicubic", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}})";
+    const io_test::temporary_directory directory;
+    io_test::write_file(directory / "config.json", text);
+    const auto numbers = [](const preprocessing &how) {
+        std::vector<double> all{how.crop_fraction};
+        all.insert(all.end(), how.mean.begin(), how.mean.end());
+        all.insert(all.end(), how.stddev.begin(), how.stddev.end());
+        return all;
+    };
+    expect_same([&] { return numbers(parse_preprocessing_config(text)); });
+    expect_same([&] { return numbers(read_preprocessing_config(directory / "config.json")); });
+    expect_same([&] { return numbers(find_config(directory / "model.safetensors").how.value()); });
+}
+
+TEST(arithmetic, of_costs) {
+    expect_same([] { return multiply_adds(published_architecture("fastvit_ma36"), 100003, 99991); });
+}
+
 TEST(arithmetic, of_files_that_are_written) {
     const io_test::temporary_directory directory;
     const checkpoint source = seeded_checkpoint(toy_net(), io::spelling::timm);
@@ -194,6 +235,42 @@ TEST(arithmetic, of_files_that_are_written) {
             return io_test::read_file(directory / "converted");
         });
     }
+}
+
+// Not what the message says: std::to_string() rounds as the thread does.
+bool refused(const std::function<void()> &f) { return io_test::thrown_by(f) != "nothing"; }
+
+TEST(arithmetic, of_numbers_that_are_refused) {
+    const io_test::temporary_directory directory;
+    const double large = 3.4028235677973366e38; // as a float32 an infinity, unless it is rounded downward
+    const io::stored_tensor wide{.name = "t",
+                                 .type = io::dtype::f64,
+                                 .type_name = "F64",
+                                 .dims = shape{1},
+                                 .strides = {1},
+                                 .bytes = std::as_bytes(std::span(&large, 1))};
+    const io::named_tensor one{.name = "t", .data = {}, .stored = &wide};
+    const auto save = [&] { io::save_safetensors(directory / "out", std::span(&one, 1)); };
+    EXPECT_TRUE(refused(save));
+    expect_same([&] { return refused(save); });
+
+    const std::int8_t byte = 1;
+    const float negative = -1e-40F;
+    const io::stored_tensor matrix{.name = "m.weight",
+                                   .type = io::dtype::i8,
+                                   .type_name = "I8",
+                                   .dims = shape{1, 1},
+                                   .strides = {1, 1},
+                                   .bytes = std::as_bytes(std::span(&byte, 1))};
+    const io::stored_tensor scale{.name = "m.weight_scale",
+                                  .type = io::dtype::f32,
+                                  .type_name = "F32",
+                                  .dims = shape{1},
+                                  .strides = {1},
+                                  .bytes = std::as_bytes(std::span(&negative, 1))};
+    const auto read = [&] { (void)io::read_quantised(matrix, scale); };
+    EXPECT_TRUE(refused(read));
+    expect_same([&] { return refused(read); });
 }
 
 TEST(arithmetic, of_the_train_time_graph) {

@@ -3,7 +3,7 @@
 #include "fastvit/executor.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/parts/list.hpp"
-#include "fastvit/preprocess.hpp"
+#include "fastvit/picture.hpp"
 #include "fastvit/workspace.hpp"
 
 #include "support/counted_allocations.hpp"

@@ -196,16 +196,6 @@ TEST(pictures, allocate_nothing_after_the_first_call) {
     }
 }
 
-/// The error that f() throws, as its kind and its line.
-std::string thrown_by(const std::function<void()> &f) {
-    try {
-        f();
-        return "nothing";
-    } catch (const error &e) {
-        return std::string(to_string(e.code())) + ": " + e.what();
-    }
-}
-
 TEST(pictures, that_cannot_be_are_refused_as_preprocess_refuses_them) {
     const model net = small_model();
     const noise good(40, 50);
@@ -213,11 +203,11 @@ TEST(pictures, that_cannot_be_are_refused_as_preprocess_refuses_them) {
     workspace space, fresh;
     const results expected = copied(net.forward(good.view(), how, fresh));
     const auto expect_same_error = [&](const picture_view &picture, const preprocessing &wrong) {
-        const std::string refused = thrown_by([&] { (void)preprocess(picture, wrong); });
+        const std::string refused = io_test::thrown_by([&] { (void)preprocess(picture, wrong); });
         EXPECT_NE(refused, "nothing");
-        EXPECT_EQ(thrown_by([&] { net.forward(picture, wrong, space); }), refused);
-        EXPECT_EQ(thrown_by([&] { net.forward(std::vector{good.view(), picture}, wrong, space); }), refused);
-        EXPECT_EQ(thrown_by([&] { net.forward_into({&picture, 1}, wrong, space, {}); }), refused);
+        EXPECT_EQ(io_test::thrown_by([&] { net.forward(picture, wrong, space); }), refused);
+        EXPECT_EQ(io_test::thrown_by([&] { net.forward(std::vector{good.view(), picture}, wrong, space); }), refused);
+        EXPECT_EQ(io_test::thrown_by([&] { net.forward_into({&picture, 1}, wrong, space, {}); }), refused);
         // It is as good as new.
         expect_same_bits(expected, copied(net.forward(good.view(), how, space)));
     };

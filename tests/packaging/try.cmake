@@ -9,7 +9,10 @@ if(find_package IN_LIST WAYS)
     # Moved after the installation: the package files must not hold absolute paths.
     execute_process(COMMAND ${CMAKE_COMMAND} --install ${FASTVIT_BUILD} --prefix ${WORK}/staging ${run})
     file(RENAME ${WORK}/staging ${prefix})
-    file(GLOB_RECURSE package_files ${prefix}/share/cmake/*)
+    file(GLOB_RECURSE package_files ${prefix}/${LIBDIR}/cmake/*)
+    if(NOT package_files)
+        message(FATAL_ERROR "no package files in ${prefix}/${LIBDIR}/cmake")
+    endif()
     foreach(package_file IN LISTS package_files)
         file(READ ${package_file} text)
         string(FIND "${text}" "${FASTVIT_SOURCE}" position)
@@ -44,11 +47,12 @@ endforeach()
 # A user's project often sets no build type. The library is optimised all the same.
 if(add_subdirectory IN_LIST WAYS)
     execute_process(
-        COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/downstream -B ${WORK}/no_build_type -G ${GENERATOR}
+        COMMAND ${CMAKE_COMMAND} -E env --unset=CMAKE_BUILD_TYPE --unset=CXXFLAGS
+                ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/downstream -B ${WORK}/no_build_type -G ${GENERATOR}
                 -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DWAY=add_subdirectory
                 -DFASTVIT_SOURCE=${FASTVIT_SOURCE} ${run}
     )
-    file(STRINGS ${WORK}/no_build_type/compile_commands.json command REGEX "\"command\": .* -c [^ ]*/fastvit/source\\.cpp")
+    file(STRINGS ${WORK}/no_build_type/compile_commands.json command REGEX "\"command\": .* -c .*/fastvit/source\\.cpp")
     if(NOT command MATCHES " -O2 ")
         message(FATAL_ERROR "without a build type the library is compiled without -O2: ${command}")
     endif()
@@ -60,9 +64,9 @@ if(find_package IN_LIST WAYS)
         message(FATAL_ERROR "the library is not in ${prefix}/${LIBDIR}")
     endif()
     execute_process(
-        COMMAND ${COMPILER} -std=c++20 -I${prefix}/include -DFASTVIT_COMPILED
+        COMMAND ${COMPILER} -std=c++20 -I${prefix}/${INCLUDEDIR} -DFASTVIT_COMPILED
                 "-DFASTVIT_DATA_DIR=\"${prefix}/${DATADIR}/fastvit/shapes\"" ${CMAKE_CURRENT_LIST_DIR}/downstream/app.cpp
-                ${prefix}/include/fastvit/source.cpp -pthread -o ${WORK}/by_hand ${run}
+                ${prefix}/${INCLUDEDIR}/fastvit/source.cpp -pthread -o ${WORK}/by_hand ${run}
     )
     run_program(${WORK}/by_hand)
 endif()

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <initializer_list>
 #include <iterator>
 #include <span>
@@ -97,6 +98,16 @@ void expect_error(fastvit::error_kind code, std::initializer_list<std::string_vi
         for (const std::string_view word : words)
             EXPECT_NE(std::string_view(e.what()).find(word), std::string_view::npos)
                 << "\"" << word << "\" is not in: " << e.what();
+    }
+}
+
+/// The error that f() throws, as its kind and its line; "nothing" for none.
+inline std::string thrown_by(const std::function<void()> &f) {
+    try {
+        f();
+        return "nothing";
+    } catch (const fastvit::error &e) {
+        return std::string(fastvit::to_string(e.code())) + ": " + e.what();
     }
 }
 

@@ -8,6 +8,7 @@
 #include "fastvit/image/crop.hpp"
 #include "fastvit/image/json_labels.hpp"
 #include "fastvit/io/json_reader.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/platform/text_file.hpp"
 #include "fastvit/preprocessing_config.hpp"
 
@@ -423,6 +424,7 @@ inline preprocessing_config to_config(const contents &c) {
 } // namespace configs
 
 FASTVIT_FUNCTION preprocessing_config parse_preprocessing_config(std::string_view text) {
+    const platform::ieee_arithmetic arithmetic;
     return configs::to_config(configs::contents(platform::plain_text(text)));
 }
 
@@ -436,6 +438,7 @@ FASTVIT_FUNCTION preprocessing_config read_preprocessing_config(const std::files
 }
 
 FASTVIT_FUNCTION found_config find_config(const std::filesystem::path &checkpoint) {
+    const platform::ieee_arithmetic arithmetic;
     found_config found;
     bool pad = false;
     for (const char *name : {"config.json", "preprocessor_config.json", "open_clip_config.json"}) {

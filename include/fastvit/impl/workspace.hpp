@@ -90,6 +90,7 @@ struct workspace::state {
 
     /// The crops of the pictures, at least one, that prepare_crops() was given.
     runtime::image_source crop(std::span<const picture_view> pictures, const preprocessing &how) {
+        const platform::ieee_arithmetic arithmetic;
         // One that is its own crop stays where it is.
         if (pictures.size() == 1 && resampling::is_own_crop(pictures[0], how))
             return runtime::image_source::pixels(pictures[0].pixels, values);

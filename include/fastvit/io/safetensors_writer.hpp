@@ -10,6 +10,7 @@
 #include "fastvit/error.hpp"
 #include "fastvit/io/dtype.hpp"
 #include "fastvit/io/stored_tensor.hpp"
+#include "fastvit/platform/ieee_arithmetic.hpp"
 #include "fastvit/platform/output_file.hpp"
 #include "fastvit/tensor.hpp"
 
@@ -197,13 +198,16 @@ inline void check_writable(dtype type, const std::filesystem::path &path, const 
 inline void save_safetensors(const std::filesystem::path &path, std::span<const named_tensor> tensors,
                              const string_map &metadata = {}, dtype type = dtype::f32) {
     detail::check_writable(type, path);
+    const platform::ieee_arithmetic arithmetic;
     for (const named_tensor &t : tensors)
         if (t.type) detail::check_writable(*t.type, path);
-    // The widest first, as the official library has it: every tensor can then be used where it is mapped.
+    // The widest first, as the official library has it: every tensor can then be used where it is mapped. Not std::stable_sort,
+    // whose temporary buffer libstdc++ 12 takes from a function that newer compilers warn of.
     std::vector<const named_tensor *> order;
     for (const named_tensor &t : tensors) order.push_back(&t);
-    std::stable_sort(order.begin(), order.end(), [&](const named_tensor *a, const named_tensor *b) {
-        return size_of(detail::written_type(*a, type)) > size_of(detail::written_type(*b, type));
+    std::sort(order.begin(), order.end(), [&](const named_tensor *a, const named_tensor *b) {
+        const auto size_a = size_of(detail::written_type(*a, type)), size_b = size_of(detail::written_type(*b, type));
+        return size_a != size_b ? size_a > size_b : a < b;
     });
     const std::string header = detail::safetensors_header(order, metadata, type);
     const auto length = static_cast<std::uint64_t>(header.size());

@@ -319,7 +319,6 @@ inline tensor<float> checked_scales(const stored_tensor &bytes, const stored_ten
 
 inline void multiply_bytes(const stored_tensor &bytes, const tensor<float> &factors, std::span<float> to) {
     if (to.empty()) return;
-    const platform::ieee_arithmetic arithmetic;
     stored_tensor output = bytes; // the bytes of one output
     output.dims = bytes.dims.without_first();
     output.strides = {};
@@ -339,12 +338,14 @@ inline void multiply_bytes(const stored_tensor &bytes, const tensor<float> &fact
 } // namespace detail
 
 FASTVIT_FUNCTION void read_quantised_into(const stored_tensor &bytes, const stored_tensor &scales, std::span<float> to) {
+    const platform::ieee_arithmetic arithmetic;
     const tensor<float> factors = detail::checked_scales(bytes, scales);
     detail::check_count(bytes, to);
     detail::multiply_bytes(bytes, factors, to);
 }
 
 FASTVIT_FUNCTION tensor<float> read_quantised(const stored_tensor &bytes, const stored_tensor &scales) {
+    const platform::ieee_arithmetic arithmetic;
     const tensor<float> factors = detail::checked_scales(bytes, scales); // before memory is allocated
     auto result = detail::tensor_in_pages(bytes.dims);
     detail::multiply_bytes(bytes, factors, result.span());
