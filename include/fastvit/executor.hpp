@@ -38,9 +38,11 @@ class executor {
     /// the same time have different worker numbers. Tasks do not throw, and do not call run(). What run() itself throws leaves
     /// forward(), whose results are then undefined.
     ///
-    /// A forward pass calls run() from the thread that called forward(), which then rounds to nearest, keeps subnormal numbers
-    /// and traps nothing; each task sets its thread so, and back. So an executor of several workspaces that are used at the same
-    /// time must allow several threads in run(); one that belongs to a single workspace need not.
+    /// A forward pass calls run() from the thread that called forward(). So an executor of several workspaces that are used at
+    /// the same time must allow several threads in run(); one that belongs to a single workspace need not.
+    ///
+    /// During run() that thread rounds to nearest, keeps subnormal numbers and traps nothing, whatever its own settings are. On
+    /// other threads each task sets that for itself, and back.
     virtual void run(index_type tasks, task_ref task) = 0;
 };
 
