@@ -23,6 +23,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,13 +71,13 @@ class other_arithmetic {
 
 using bits = std::vector<std::uint32_t>;
 
-bits bits_of(tensor_view<const float> t) {
-    bits result(static_cast<std::size_t>(t.count()));
-    std::memcpy(result.data(), t.data(), result.size() * sizeof(float));
+bits bits_of(std::span<const float> values) {
+    bits result(values.size());
+    std::memcpy(result.data(), values.data(), values.size_bytes());
     return result;
 }
-
-bits bits_of(const tensor<float> &t) { return bits_of(t.view()); }
+bits bits_of(tensor_view<const float> t) { return bits_of(t.span()); }
+bits bits_of(const tensor<float> &t) { return bits_of(t.span()); }
 
 /// `compute` gives the same in all arithmetics, and leaves the thread's alone.
 template <class F> void expect_same(const F &compute) {
@@ -131,29 +132,31 @@ TEST(arithmetic, of_what_is_made_of_outputs) {
     });
 }
 
-TEST(arithmetic, of_elements_that_are_read) {
-    const std::vector<double> values{1e-40, 0.1, 1.0 / 3, -1e-42};
-    io::stored_tensor stored{.name = "t",
-                             .type = io::dtype::f64,
-                             .type_name = "F64",
-                             .dims = shape{4},
-                             .strides = {1},
-                             .bytes = std::as_bytes(std::span(values))};
-    expect_same([&] { return bits_of(io::read_float(stored)); });
-    const std::vector<std::uint16_t> halves{0x0001, 0x03FF, 0x3555};
-    stored.type = io::dtype::f16, stored.type_name = "F16", stored.dims = shape{3};
-    stored.bytes = std::as_bytes(std::span(halves));
-    expect_same([&] { return bits_of(io::read_float(stored)); });
+/// The elements are the caller's.
+template <class T> io::stored_tensor stored(io::dtype type, const shape &dims, const std::vector<T> &elements) {
+    return {.name = "t",
+            .type = type,
+            .type_name = std::string(io::to_string(type)),
+            .dims = dims,
+            .strides = io::contiguous_strides(dims),
+            .bytes = std::as_bytes(std::span(elements))};
 }
 
-std::vector<std::uint8_t> pixels() {
+TEST(arithmetic, of_elements_that_are_read) {
+    const std::vector<double> values{1e-40, 0.1, 1.0 / 3, -1e-42};
+    expect_same([&] { return bits_of(io::read_float(stored(io::dtype::f64, {4}, values))); });
+    const std::vector<std::uint16_t> halves{0x0001, 0x03FF, 0x3555};
+    expect_same([&] { return bits_of(io::read_float(stored(io::dtype::f16, {3}, halves))); });
+}
+
+std::vector<std::uint8_t> pixels(unsigned height, unsigned width) {
     std::vector<std::uint8_t> all;
-    for (unsigned i = 0; i < 37 * 53 * 3; ++i) all.push_back(static_cast<std::uint8_t>(i * 2654435761U >> 24));
+    for (unsigned i = 0; i < height * width * 3; ++i) all.push_back(static_cast<std::uint8_t>(i * 2654435761U >> 24));
     return all;
 }
 
 TEST(arithmetic, of_pictures) {
-    const std::vector<std::uint8_t> rgb = pixels();
+    const std::vector<std::uint8_t> rgb = pixels(37, 53);
     const picture_view picture{.pixels = rgb.data(), .height = 37, .width = 53};
     for (const preprocessing &how : {preprocessing::imagenet(32), preprocessing::mobileclip(24), preprocessing::fastvlm(40)}) {
         expect_same([&] { return bits_of(preprocess(picture, how)); });
@@ -166,7 +169,7 @@ TEST(arithmetic, of_pictures) {
 
 TEST(arithmetic, of_networks_that_are_loaded_and_run) {
     const checkpoint source = seeded_checkpoint(toy_net(), io::spelling::timm);
-    const std::vector<std::uint8_t> rgb = pixels();
+    const std::vector<std::uint8_t> rgb = pixels(37, 53);
     const picture_view picture{.pixels = rgb.data(), .height = 37, .width = 53};
     const preprocessing how = preprocessing::imagenet(64);
     const tensor<float> images = seeded_input({2, 3, 40, 56});
@@ -191,8 +194,7 @@ TEST(arithmetic, of_networks_that_are_loaded_and_run) {
 
 // 232 pixels of 233, cropped: rounded downward, a picture of 232 would be its own crop.
 TEST(arithmetic, of_a_picture_that_is_nearly_its_own_crop) {
-    std::vector<std::uint8_t> rgb;
-    while (rgb.size() < 232 * 232 * 3) rgb.push_back(static_cast<std::uint8_t>(rgb.size() * 2654435761U >> 24));
+    const std::vector<std::uint8_t> rgb = pixels(232, 232);
     const preprocessing how = preprocessing::imagenet(232, 232.0 / 233);
     const model net(seeded_checkpoint(toy_net(), io::spelling::timm));
     expect_same([&] {
@@ -242,32 +244,16 @@ bool refused(const std::function<void()> &f) { return io_test::thrown_by(f) != "
 
 TEST(arithmetic, of_numbers_that_are_refused) {
     const io_test::temporary_directory directory;
-    const double large = 3.4028235677973366e38; // as a float32 an infinity, unless it is rounded downward
-    const io::stored_tensor wide{.name = "t",
-                                 .type = io::dtype::f64,
-                                 .type_name = "F64",
-                                 .dims = shape{1},
-                                 .strides = {1},
-                                 .bytes = std::as_bytes(std::span(&large, 1))};
+    const std::vector<double> large{3.4028235677973366e38}; // as a float32 an infinity, unless it is rounded downward
+    const io::stored_tensor wide = stored(io::dtype::f64, {1}, large);
     const io::named_tensor one{.name = "t", .data = {}, .stored = &wide};
     const auto save = [&] { io::save_safetensors(directory / "out", std::span(&one, 1)); };
     EXPECT_TRUE(refused(save));
     expect_same([&] { return refused(save); });
 
-    const std::int8_t byte = 1;
-    const float negative = -1e-40F;
-    const io::stored_tensor matrix{.name = "m.weight",
-                                   .type = io::dtype::i8,
-                                   .type_name = "I8",
-                                   .dims = shape{1, 1},
-                                   .strides = {1, 1},
-                                   .bytes = std::as_bytes(std::span(&byte, 1))};
-    const io::stored_tensor scale{.name = "m.weight_scale",
-                                  .type = io::dtype::f32,
-                                  .type_name = "F32",
-                                  .dims = shape{1},
-                                  .strides = {1},
-                                  .bytes = std::as_bytes(std::span(&negative, 1))};
+    const std::vector<std::int8_t> byte{1};
+    const std::vector<float> negative{-1e-40F};
+    const io::stored_tensor matrix = stored(io::dtype::i8, {1, 1}, byte), scale = stored(io::dtype::f32, {1}, negative);
     const auto read = [&] { (void)io::read_quantised(matrix, scale); };
     EXPECT_TRUE(refused(read));
     expect_same([&] { return refused(read); });
@@ -277,9 +263,7 @@ TEST(arithmetic, of_the_train_time_graph) {
     const checkpoint source = seeded_checkpoint(toy_net(), io::spelling::timm);
     expect_same([&] {
         const std::vector<float> all = results_of(model(source, {.graph = graph::train_time}));
-        bits result(all.size());
-        std::memcpy(result.data(), all.data(), all.size() * sizeof(float));
-        return result;
+        return bits_of(std::span(all));
     });
 }
 

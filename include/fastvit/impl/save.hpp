@@ -156,7 +156,6 @@ FASTVIT_FUNCTION void save_converted(const checkpoint &source, const std::filesy
                                      const std::optional<std::string_view> &prefix) {
     if (type == io::dtype::i8) return loading::save_folded_form(source, path, type, prefix);
     loading::check_savable(type, path);
-    const platform::ieee_arithmetic arithmetic;
     try {
         loading::check_not_a_part(source);
         std::vector<io::named_tensor> tensors;
