@@ -41,6 +41,26 @@ inline double int8_vnni() { return run_chains<fastvit::kernels::avx512_vnni::int
 inline double bfloat16() { return run_chains<fastvit::kernels::avx512_bf16::bfloat16_product>(); }
 } // namespace avx512
 FASTVIT_TARGET_END
+FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")
+namespace amx {
+using fastvit::kernels::avx512_amx::tile_unit;
+/// Multiply-adds of one call, on tiles of zeros.
+template <class Product> double run_tiles() {
+    if (!tile_unit::permitted()) return 0;
+    constexpr std::int64_t steps = 5'000;
+    const tile_unit::region shapes(16, 0);
+    for (std::int64_t i = 0; i < steps; ++i) {
+        tile_unit::add<Product, 0, 4, 5>();
+        tile_unit::add<Product, 1, 4, 5>();
+        tile_unit::add<Product, 2, 4, 5>();
+        tile_unit::add<Product, 3, 4, 5>();
+    }
+    return static_cast<double>(4 * 16 * 16 * 16 * Product::group * steps);
+}
+inline double int8() { return run_tiles<fastvit::kernels::avx512_vnni::int8_product>(); }
+inline double bfloat16() { return run_tiles<fastvit::kernels::avx512_bf16::bfloat16_product>(); }
+} // namespace amx
+FASTVIT_TARGET_END
 #endif
 
 } // namespace peak_detail
@@ -52,12 +72,14 @@ inline double product_peak([[maybe_unused]] std::string_view tier, [[maybe_unuse
     double (*run)() = nullptr;
 #if defined(__x86_64__)
     if (type == fastvit::precision::int8) {
+        if (tier == "avx512_amx") run = peak_detail::amx::int8;
         if (tier == "avx2") run = peak_detail::avx2::int8;
         if (tier == "avx_vnni") run = peak_detail::avx_vnni::int8;
         if (tier == "avx512") run = peak_detail::avx512::int8;
         if (tier == "avx512_vnni" || tier == "avx512_bf16") run = peak_detail::avx512::int8_vnni;
-    } else if (tier == "avx512_bf16") {
-        run = peak_detail::avx512::bfloat16;
+    } else {
+        if (tier == "avx512_amx") run = peak_detail::amx::bfloat16;
+        if (tier == "avx512_bf16") run = peak_detail::avx512::bfloat16;
     }
 #endif
     if (!run) return 0;

@@ -12,6 +12,7 @@
 #include "fastvit/kernels/tiers/prelude.hpp"
 
 #include <cpuid.h>
+#include <gtest/gtest.h>
 #include <simde/x86/avx512.h>
 #include <simde/x86/fma.h>
 
@@ -89,7 +90,83 @@ template <int Count, class Register> lanes<float, Count> fmadd(const Register &a
 inline __m256 fmadd256(__m256 a, __m256 b, __m256 c) { return fmadd<8>(a, b, c); }
 inline __m512 fmadd512(__m512 a, __m512 b, __m512 c) { return fmadd<16>(a, b, c); }
 
+struct tile {
+    fastvit::index_type rows = 0, row_bytes = 0;
+    std::byte bytes[16][64];
+};
+
+/// AMX's registers and what it does with them.
+struct tile_unit {
+    static inline thread_local tile tiles[8];
+
+    static bool permitted() { return true; }
+
+    struct region {
+        region(fastvit::index_type pixels, fastvit::index_type groups) {
+            EXPECT_TRUE(pixels >= 1 && pixels <= 16 && groups >= 0 && groups < 16);
+            for (int i = 0; i < 8; ++i) {
+                tiles[i].rows = i == 5 ? 16 : i == 7 ? groups : pixels;
+                tiles[i].row_bytes = i == 6 ? 4 * groups : 64;
+                std::memset(tiles[i].bytes, 0xA5, sizeof tiles[i].bytes);
+            }
+        }
+        ~region() {
+            for (tile &t : tiles) t.rows = t.row_bytes = 0;
+        }
+        region(const region &) = delete;
+        region &operator=(const region &) = delete;
+    };
+
+    template <int Tile> static void clear() { std::memset(tiles[Tile].bytes, 0, sizeof tiles[Tile].bytes); }
+    template <int Tile> static void load(const void *p, fastvit::index_type step) {
+        tile &t = tiles[Tile];
+        for (fastvit::index_type row = 0; row < t.rows; ++row)
+            std::memcpy(t.bytes[row], static_cast<const std::byte *>(p) + row * step, static_cast<std::size_t>(t.row_bytes));
+    }
+    template <int Tile> static void store(void *p, fastvit::index_type step) {
+        const tile &t = tiles[Tile];
+        for (fastvit::index_type row = 0; row < t.rows; ++row)
+            std::memcpy(static_cast<std::byte *>(p) + row * step, t.bytes[row], static_cast<std::size_t>(t.row_bytes));
+    }
+    template <class Product, int Sums, int Left, int Right> static void add() {
+        const tile &a = tiles[Left], &b = tiles[Right];
+        tile &c = tiles[Sums];
+        EXPECT_TRUE(a.rows == c.rows && a.row_bytes == 4 * b.rows && b.row_bytes == c.row_bytes && c.rows > 0 && b.rows > 0);
+        for (fastvit::index_type row = 0; row < c.rows; ++row)
+            for (fastvit::index_type column = 0; column < 16; ++column)
+                if constexpr (Product::type == fastvit::precision::int8) {
+                    std::int32_t sum = of<std::int32_t>(c, row, column);
+                    for (fastvit::index_type k = 0; k < 4 * b.rows; ++k)
+                        sum += of<std::uint8_t>(a, row, k) * of<std::int8_t>(b, k / 4, 4 * column + k % 4);
+                    set(c, row, column, sum);
+                } else { // even and odd products each in a chain of their own
+                    float sums[2] = {};
+                    for (fastvit::index_type k = 0; k < 2 * b.rows; ++k)
+                        sums[k % 2] = std::fma(number(of<std::uint16_t>(a, row, k)),
+                                               number(of<std::uint16_t>(b, k / 2, 2 * column + k % 2)), sums[k % 2]);
+                    set(c, row, column, of<float>(c, row, column) + (sums[0] + sums[1]));
+                }
+    }
+
+  private:
+    template <class T> static T of(const tile &t, fastvit::index_type row, fastvit::index_type i) {
+        T value;
+        std::memcpy(&value, t.bytes[row] + i * static_cast<fastvit::index_type>(sizeof value), sizeof value);
+        return value;
+    }
+    template <class T> static void set(tile &t, fastvit::index_type row, fastvit::index_type i, T value) {
+        std::memcpy(t.bytes[row] + i * static_cast<fastvit::index_type>(sizeof value), &value, sizeof value);
+    }
+    /// Subnormal numbers count as zero.
+    static float number(std::uint16_t bits) {
+        const float value = fastvit::io::bfloat16_to_float(bits);
+        return std::fpclassify(value) == FP_SUBNORMAL ? 0.0F : value;
+    }
+};
+
 } // namespace emulated
+
+#define FASTVIT_TILE_UNIT emulated::tile_unit
 
 #undef _mm512_maskz_cvtepi32_ps
 #undef _mm512_maskz_cvtps_epi32
@@ -139,8 +216,10 @@ inline __m512 fmadd512(__m512 a, __m512 b, __m512 c) { return fmadd<16>(a, b, c)
 #define avx512 emulated_avx512
 #define avx512_vnni emulated_avx512_vnni
 #define avx512_bf16 emulated_avx512_bf16
+#define avx512_amx emulated_avx512_amx
 #include "fastvit/kernels/tiers/avx2.hpp"
 #include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/avx512_amx.hpp"
 #include "fastvit/kernels/tiers/avx512_bf16.hpp"
 #include "fastvit/kernels/tiers/avx512_vnni.hpp"
 #include "fastvit/kernels/tiers/avx_vnni.hpp"
@@ -149,7 +228,7 @@ namespace emulated {
 
 std::vector<const fastvit::kernels::kernel_table *> tables() {
     using namespace fastvit::kernels;
-    return {&avx2::table, &avx_vnni::table, &avx512::table, &avx512_vnni::table, &avx512_bf16::table};
+    return {&avx2::table, &avx_vnni::table, &avx512::table, &avx512_vnni::table, &avx512_bf16::table, &avx512_amx::table};
 }
 
 } // namespace emulated

@@ -335,10 +335,10 @@ struct product_shape {
 };
 // The last five: two tiles of 2 to 8 pixels take turns at panels of more than 256 KB, the narrower the panels, the more rows;
 // some have a panel that is narrower than the others.
-constexpr product_shape product_shapes[] = {{1, 1, 1},      {1, 16, 16},     {2, 3, 17},      {5, 4, 32},    {6, 7, 48},
-                                            {7, 37, 80},    {8, 48, 96},     {9, 50, 112},    {13, 76, 304}, {16, 64, 192},
-                                            {31, 15, 64},   {48, 130, 20},   {64, 96, 384},   {256, 33, 50}, {4, 32810, 12},
-                                            {8, 16650, 20}, {10, 16650, 20}, {12, 16650, 20}, {16, 8650, 80}};
+constexpr product_shape product_shapes[] = {
+    {1, 1, 1},     {1, 16, 16},   {2, 3, 17},     {5, 4, 32},     {6, 7, 48},      {7, 37, 80},     {8, 48, 96},
+    {9, 50, 112},  {13, 76, 304}, {16, 64, 192},  {17, 76, 48},   {31, 15, 64},    {41, 152, 80},   {48, 130, 20},
+    {64, 96, 384}, {256, 33, 50}, {4, 32810, 12}, {8, 16650, 20}, {10, 16650, 20}, {12, 16650, 20}, {16, 8650, 80}};
 
 TEST_P(encoded, products_are_right_for_every_shape) {
     for (const precision type : {precision::bfloat16, precision::int8})

@@ -6,6 +6,7 @@
 #include "fastvit/kernels/registry.hpp"
 #include "fastvit/kernels/tiers/avx2.hpp"
 #include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/avx512_amx.hpp"
 #include "fastvit/kernels/tiers/avx512_bf16.hpp"
 #include "fastvit/kernels/tiers/avx512_vnni.hpp"
 #include "fastvit/kernels/tiers/avx_vnni.hpp"
@@ -17,24 +18,32 @@
 #include <array>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
 FASTVIT_FUNCTION std::span<const tier> tiers() {
-    static const std::array list {
+    static const auto list = [] {
+        std::array found {
 #if defined(__x86_64__)
-        tier{avx512_bf16::table.name, avx512_bf16::supported(), &avx512_bf16::table},
-            tier{avx512_vnni::table.name, avx512_vnni::supported(), &avx512_vnni::table},
-            tier{avx512::table.name, avx512::supported(), &avx512::table},
-            tier{avx_vnni::table.name, avx_vnni::supported(), &avx_vnni::table},
-            tier{avx2::table.name, avx2::supported(), &avx2::table},
+            tier{avx512_amx::table.name, avx512_amx::supported(), &avx512_amx::table},
+                tier{avx512_bf16::table.name, avx512_bf16::supported(), &avx512_bf16::table},
+                tier{avx512_vnni::table.name, avx512_vnni::supported(), &avx512_vnni::table},
+                tier{avx512::table.name, avx512::supported(), &avx512::table},
+                tier{avx_vnni::table.name, avx_vnni::supported(), &avx_vnni::table},
+                tier{avx2::table.name, avx2::supported(), &avx2::table},
 #elif defined(__aarch64__)
-        tier{neon_i8mm_bf16::table.name, neon_i8mm_bf16::supported(), &neon_i8mm_bf16::table},
-            tier{neon_dotprod::table.name, neon_dotprod::supported(), &neon_dotprod::table},
-            tier{neon::table.name, neon::supported(), &neon::table},
+            tier{neon_i8mm_bf16::table.name, neon_i8mm_bf16::supported(), &neon_i8mm_bf16::table},
+                tier{neon_dotprod::table.name, neon_dotprod::supported(), &neon_dotprod::table},
+                tier{neon::table.name, neon::supported(), &neon::table},
 #endif
-            tier{scalar::table.name, scalar::supported(), &scalar::table},
-    };
+                tier{scalar::table.name, scalar::supported(), &scalar::table},
+        };
+#if defined(__x86_64__)
+        if (avx512_bf16::slower_than_float32()) std::swap(found[1], found[2]);
+#endif
+        return found;
+    }();
     return list;
 }
 

@@ -371,10 +371,9 @@ template <class Product> constexpr matrix_format encoded_format(index_type colum
     return {.type = Product::type, .group = Product::group, .panel = gemm_panel(columns)};
 }
 
-template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
-    constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
-    const packed_matrix_view &m = g.matrix;
-    const index_type panel = m.format.panel;
+template <class Product> void check_encoded_gemm([[maybe_unused]] const encoded_gemm_args &g) {
+    [[maybe_unused]] const packed_matrix_view &m = g.matrix;
+    [[maybe_unused]] const index_type panel = m.format.panel;
     FASTVIT_ASSERT(m.weights && m.bias && m.format.type == Product::type && m.format.group == Product::group);
     FASTVIT_ASSERT(Product::type == precision::bfloat16 || (m.scale && m.sums && m.rows <= int8_max_rows));
     FASTVIT_ASSERT(m.columns % channel_padding == 0 && (panel == gemm_panel(48) || panel == gemm_panel(64)));
@@ -383,8 +382,14 @@ template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
     FASTVIT_ASSERT(g.act == activation::none || g.act == activation::gelu);
     FASTVIT_ASSERT(g.column_begin >= 0 && g.column_end <= m.columns && g.column_begin % panel == 0);
     FASTVIT_ASSERT(g.column_end % panel == 0 || g.column_end == m.columns);
-    for (index_type column = g.column_begin; column < g.column_end; column += panel) {
-        const index_type width = std::min(panel, m.columns - column);
+}
+
+template <class Product> void encoded_gemm(const encoded_gemm_args &g) {
+    constexpr int widest = static_cast<int>(std::max(gemm_panel(48), gemm_panel(64)) / vec::lanes);
+    check_encoded_gemm<Product>(g);
+    const packed_matrix_view &m = g.matrix;
+    for (index_type column = g.column_begin; column < g.column_end; column += m.format.panel) {
+        const index_type width = std::min(m.format.panel, m.columns - column);
         encoded_vectors_of<Product, widest>(g, width / vec::lanes, column, m.weights + m.at(0, column));
     }
 }

@@ -14,6 +14,10 @@ inline bool supported() noexcept {
     return avx512_vnni::supported() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
 }
 
+/// Whether its products in bfloat16 take longer than those in float32: Intel's processors start one every other cycle, AMD's from
+/// Zen 4 on as many as multiply-adds.
+inline bool slower_than_float32() noexcept { return __builtin_cpu_is("intel") != 0; }
+
 FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")
 
 using namespace avx512;
