@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 namespace bench {
@@ -44,11 +45,15 @@ FASTVIT_TARGET_END
 FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")
 namespace amx {
 using fastvit::kernels::avx512_amx::tile_unit;
-/// Multiply-adds of one call, on tiles of zeros.
+/// Multiply-adds of one call.
 template <class Product> double run_tiles() {
-    if (!tile_unit::permitted()) return 0;
+    if (!fastvit::kernels::avx512_amx::permitted()) return 0;
     constexpr std::int64_t steps = 5'000;
-    const tile_unit::region shapes(16, 0);
+    alignas(64) std::uint16_t operands[16 * 32];
+    std::fill(std::begin(operands), std::end(operands), std::uint16_t{0x3f00}); // as those of run_chains()
+    const tile_unit::region region(fastvit::kernels::avx512_amx::shapes_of(16, 0));
+    tile_unit::load<4>(operands, 64);
+    tile_unit::load<5>(operands, 64);
     for (std::int64_t i = 0; i < steps; ++i) {
         tile_unit::add<Product, 0, 4, 5>();
         tile_unit::add<Product, 1, 4, 5>();
@@ -65,8 +70,8 @@ FASTVIT_TARGET_END
 
 } // namespace peak_detail
 
-/// In multiply-adds a second, in about `seconds`. 0 where the tier has no instruction of its own for the type, and where this
-/// header has no chain for it: on AArch64.
+/// In multiply-adds a second, in about `seconds`. 0 where the tier has no instruction of its own for the type or may not use it,
+/// and where this header has no chain for it: on AArch64.
 inline double product_peak([[maybe_unused]] std::string_view tier, [[maybe_unused]] fastvit::precision type,
                            double seconds = 0.02) {
     double (*run)() = nullptr;

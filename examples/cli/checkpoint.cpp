@@ -220,7 +220,7 @@ int convert(const convert_options &options) {
 int info(const info_options &options) {
     const fastvit::checkpoint source = open_checkpoint(options.model);
     const contents c = examine(source, options.model);
-    const kernel_report kernels = report_kernels();
+    const kernel_report kernels = report_kernels(options.precision);
     const index_type size = options.size ? *options.size : usual_size(options.model, c.net.variant, c.spelling);
     const bool exact = options.precision == fastvit::precision::float32;
     std::optional<fastvit::model> net; // only packing its weights tells what an imprecise one computes in

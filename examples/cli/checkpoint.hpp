@@ -57,6 +57,7 @@ struct kernel_report {
     std::vector<tier> tiers; ///< the fastest first
     std::string runs, why;
 };
-kernel_report report_kernels();
+/// Of a model of that type.
+kernel_report report_kernels(fastvit::precision type);
 
 } // namespace cli

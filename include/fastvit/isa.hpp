@@ -15,7 +15,9 @@ using isa_tier = kernels::tier;
 /// The tiers compiled into this program, the fastest first.
 [[nodiscard]] inline std::span<const isa_tier> isa_tiers() { return kernels::tiers(); }
 
-/// The tier that a model runs with: see kernels::select_tier().
-[[nodiscard]] inline const isa_tier &select_isa(std::string_view name = {}) { return kernels::select_tier(name); }
+/// The tier that a model of that type runs with: see kernels::select_tier().
+[[nodiscard]] inline const isa_tier &select_isa(std::string_view name = {}, precision type = precision::float32) {
+    return kernels::select_tier(name, type);
+}
 
 }} // namespace fastvit::FASTVIT_ABI

@@ -15,6 +15,8 @@
 #include <gtest/gtest.h>
 #include <simde/x86/avx512.h>
 #include <simde/x86/fma.h>
+#include <sys/syscall.h> // as the others, before __asm__ is a macro
+#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -99,15 +101,23 @@ struct tile {
 struct tile_unit {
     static inline thread_local tile tiles[8];
 
-    static bool permitted() { return true; }
-
     struct region {
-        region(fastvit::index_type pixels, fastvit::index_type groups) {
-            EXPECT_TRUE(pixels >= 1 && pixels <= 16 && groups >= 0 && groups < 16);
-            for (int i = 0; i < 8; ++i) {
-                tiles[i].rows = i == 5 ? 16 : i == 7 ? groups : pixels;
-                tiles[i].row_bytes = i == 6 ? 4 * groups : 64;
-                std::memset(tiles[i].bytes, 0xA5, sizeof tiles[i].bytes);
+        /// Of the bytes that `ldtilecfg` would read, and refuse where they are not like this.
+        template <class Shapes> explicit region(const Shapes &shapes) {
+            static_assert(sizeof shapes == 64);
+            std::uint8_t bytes[64];
+            std::memcpy(bytes, &shapes, sizeof bytes);
+            EXPECT_EQ(bytes[0], 1);
+            for (int i = 1; i < 16; ++i) EXPECT_EQ(bytes[i], 0);
+            for (int i = 0; i < 16; ++i) {
+                std::uint16_t row_bytes;
+                std::memcpy(&row_bytes, bytes + 16 + 2 * i, sizeof row_bytes);
+                const int rows = bytes[48 + i];
+                EXPECT_TRUE(rows <= 16 && row_bytes <= 64 && (rows == 0) == (row_bytes == 0) && (i < 8 || rows == 0)) << i;
+                if (i >= 8) continue;
+                tiles[i].rows = rows;
+                tiles[i].row_bytes = row_bytes;
+                std::memset(tiles[i].bytes, 0, sizeof tiles[i].bytes);
             }
         }
         ~region() {

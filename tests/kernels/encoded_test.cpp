@@ -38,7 +38,7 @@ const std::vector<const kernel_table *> emulated_tables;
 std::vector<const kernel_table *> tables_to_test() {
     std::vector<const kernel_table *> tables;
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
-        if (tier.supported) tables.push_back(tier.kernels);
+        if (tier.runs(precision::int8)) tables.push_back(tier.kernels);
     tables.push_back(&avx512_shape::table);
     tables.push_back(&neon_shape::table);
     tables.insert(tables.end(), emulated_tables.begin(), emulated_tables.end());

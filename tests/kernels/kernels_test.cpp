@@ -993,6 +993,30 @@ TEST(select_isa, takes_the_first_supported_tier_by_default) {
     }
 }
 
+// As Linux may refuse the registers of AMX.
+TEST(select_isa, asks_for_permission_below_float32_only) {
+    static int asked = 0;
+    const auto refused = []() noexcept {
+        ++asked;
+        return false;
+    };
+    const kernel_table table{};
+    const isa_tier list[] = {{"missing", false, &table, refused}, {"first", true, &table, refused}, {"second", true, &table}};
+    using fastvit::precision, fastvit::kernels::select_tier_of;
+    for (const std::string_view name : {"", "first"}) EXPECT_EQ(&select_tier_of(list, name, precision::float32), &list[1]);
+    EXPECT_EQ(&select_tier_of(list, "second", precision::int8), &list[2]);
+    EXPECT_EQ(asked, 0);
+    EXPECT_EQ(&select_tier_of(list, "", precision::int8), &list[2]);
+    EXPECT_EQ(asked, 1);
+    try {
+        (void)select_tier_of(list, "first", precision::bfloat16);
+        FAIL() << "was accepted";
+    } catch (const fastvit::error &e) {
+        EXPECT_EQ(e.details().found, "first");
+        EXPECT_TRUE(e.details().expected.ends_with(": second")) << e.what();
+    }
+}
+
 TEST(select_isa, refuses_unknown_names) {
     const forced_isa unset(nullptr);
     for (const std::string name : {"sse9", "AVX2", "avx", "scalar ", "avx2,scalar"}) {
@@ -1005,8 +1029,7 @@ TEST(select_isa, refuses_unknown_names) {
 TEST(isa_tiers, are_those_of_the_architecture) {
 #if defined(__x86_64__)
     std::vector<std::string_view> expected = {"avx512_amx", "avx512_bf16", "avx512_vnni", "avx512", "avx_vnni", "avx2", "scalar"};
-    if (__builtin_cpu_is("intel") != 0)
-        std::swap(expected[1], expected[2]); // its products in bfloat16 are slower than in float32
+    if (__builtin_cpu_is("intel") != 0) std::swap(expected[1], expected[2]); // avx512_bf16 is slower than float32
 #elif defined(__aarch64__)
     const std::vector<std::string_view> expected = {"neon_i8mm_bf16", "neon_dotprod", "neon", "scalar"};
     EXPECT_TRUE(isa_tiers()[2].supported) << "NEON is part of AArch64";

@@ -117,7 +117,7 @@ void expect_columns_shared(random_source &random, fastvit::precision type, index
     fastvit::serial_executor one;
     reversed_executor many(16);
     for (const isa_tier &tier : fastvit::isa_tiers()) {
-        if (!tier.supported) continue;
+        if (!tier.runs(fastvit::precision::int8)) continue;
         fastvit::kernels::weight_target target(*tier.kernels);
         target.type = type;
         const fastvit::kernels::packed_matrix matrix = parts::pack_pointwise(target, w);
@@ -155,7 +155,7 @@ TEST_F(blocks, sensitive_layers_are_almost_exact_in_int8) {
         fastvit::serial_executor one;
         reversed_executor many(5);
         for (const isa_tier &tier : fastvit::isa_tiers()) {
-            if (!tier.supported) continue;
+            if (!tier.runs(fastvit::precision::int8)) continue;
             const auto layer_of = [&](fastvit::precision type) {
                 fastvit::kernels::weight_target target(*tier.kernels);
                 target.type = type;
@@ -188,7 +188,7 @@ void expect_near_in_bfloat16(const typename Part::weights &w, const typename Par
     auto folded = w;
     Part::fold(folded);
     for (const isa_tier &tier : fastvit::isa_tiers()) {
-        if (!tier.supported) continue;
+        if (!tier.runs(fastvit::precision::int8)) continue;
         SCOPED_TRACE(testing::Message() << x.images << " x " << x.height << " x " << x.width << ", " << tier.name);
         fastvit::kernels::weight_target target(*tier.kernels);
         const maps<float> exact = run_block(*tier.kernels, one, run(Part(target, folded, config)), x, {});
@@ -243,7 +243,7 @@ TEST_F(blocks, centred_maps) {
             const maps<double> expected = reference::map_like(
                 x, [&](index_type n, index_type c, index_type y, index_type at) { return x(n, c, y, at) - means[n][c]; });
             for (const isa_tier &tier : fastvit::isa_tiers()) {
-                if (!tier.supported) continue;
+                if (!tier.runs(fastvit::precision::int8)) continue;
                 const maps<float> got = run_block(*tier.kernels, one, centred, x, {});
                 EXPECT_TRUE(near(expected, got, 1e-5)) << tier.name;
                 EXPECT_TRUE(same_bits(got, run_block(*tier.kernels, many, centred, x, {}))) << tier.name;
@@ -272,7 +272,7 @@ TEST_F(blocks, attention_in_bfloat16_of_tokens_with_much_in_common) {
     for (index_type c = 0; c < half; ++c) common[c] = std::nearbyint(100 * static_cast<double>(random()));
     reference::for_each_element(x, [&](index_type n, index_type c, index_type y, index_type at) { x(n, c, y, at) += common[c]; });
     for (const isa_tier &tier : fastvit::isa_tiers()) {
-        if (!tier.supported) continue;
+        if (!tier.runs(fastvit::precision::int8)) continue;
         // What attention adds to the second half.
         const auto added = [&](fastvit::precision type) {
             fastvit::kernels::weight_target target(*tier.kernels);
@@ -294,7 +294,7 @@ TEST_F(blocks, attention_in_bfloat16_of_tokens_with_much_in_common) {
 TEST_F(blocks, encoded_windows) {
     fastvit::serial_executor one;
     for (const isa_tier &tier : fastvit::isa_tiers()) {
-        if (!tier.supported) continue;
+        if (!tier.runs(fastvit::precision::int8)) continue;
         for (const index_type in : {1, 3, 4, 7, 16}) {
             for (const index_type kernel : {1, 3, 5}) {
                 for (const index_type stride : {1, 2}) {

@@ -41,7 +41,7 @@ FASTVIT_FUNCTION model::model(const checkpoint &source, const model_options &opt
                     {.problem = "precision of the train-time graph, whose branches only float32 computes",
                      .expected = "float32, or the folded graph",
                      .found = std::string(to_string(options.precision))});
-    const isa_tier &tier = select_isa(options.isa);
+    const isa_tier &tier = select_isa(options.isa, options.precision);
     const platform::ieee_arithmetic arithmetic;
     try {
         loading::state_dict dict(source, options.prefix);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fastvit/base/config.hpp"
+#include "fastvit/precision.hpp"
 
 #include <span>
 #include <string_view>
@@ -16,15 +17,23 @@ struct tier {
     std::string_view name; ///< what FASTVIT_ISA and model_options::isa take
     bool supported;        ///< this machine and its operating system can run it
     const kernel_table *kernels;
+    /// Null, or asks the operating system for what products below float32 need, and says whether it gave it: always the same.
+    bool (*permitted)() noexcept = nullptr;
+
+    /// Whether the kernels for models of that type can run.
+    bool runs(precision type) const noexcept { return supported && (type == precision::float32 || !permitted || permitted()); }
 };
 
 /// The tiers compiled into this program, the fastest first.
 std::span<const tier> tiers();
 
 /// The tier named `name`; if that is empty, the one that the environment variable FASTVIT_ISA names; if that is not set, the
-/// fastest that this machine can run. Throws invalid_argument, which lists the names, for a tier that is unknown or that the
-/// machine cannot run.
-const tier &select_tier(std::string_view name = {});
+/// fastest that this machine can run models of that type with. Throws invalid_argument, which lists the names, for a tier that is
+/// unknown or that the machine cannot run.
+const tier &select_tier(std::string_view name = {}, precision type = precision::float32);
+
+/// The same from a list.
+const tier &select_tier_of(std::span<const tier> list, std::string_view name, precision type);
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
 

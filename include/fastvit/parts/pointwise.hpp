@@ -53,8 +53,8 @@ inline bool encodes(const kernels::packed_matrix &w) noexcept { return w.format.
 /// Where the left operand of a product is encoded: memory for some pixels, of a worker's tile or of all workers together. A part
 /// is bytes and then ranges.
 struct operand_layout {
-    /// Pixels begin with a cache line: AMX loads 64 bytes of each of 16 pixels, which take six times as long where each lies in two
-    /// lines.
+    /// Pixels begin with a cache line: AMX loads 64 bytes of each of 16 pixels, which take six times as long where each lies in
+    /// two lines.
     static constexpr index_type line = static_cast<index_type>(alignment);
 
     index_type channels = 0; ///< padded

@@ -18,18 +18,20 @@
 #include <array>
 #include <cstdlib>
 #include <string>
-#include <utility>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
 FASTVIT_FUNCTION std::span<const tier> tiers() {
-    static const auto list = [] {
-        std::array found {
+    static const std::array list = [] {
 #if defined(__x86_64__)
-            tier{avx512_amx::table.name, avx512_amx::supported(), &avx512_amx::table},
-                tier{avx512_bf16::table.name, avx512_bf16::supported(), &avx512_bf16::table},
-                tier{avx512_vnni::table.name, avx512_vnni::supported(), &avx512_vnni::table},
-                tier{avx512::table.name, avx512::supported(), &avx512::table},
+        const tier vnni{avx512_vnni::table.name, avx512_vnni::supported(), &avx512_vnni::table};
+        const tier bf16{avx512_bf16::table.name, avx512_bf16::supported(), &avx512_bf16::table};
+        const bool vnni_first = avx512_bf16::slower_than_float32();
+#endif
+        return std::array {
+#if defined(__x86_64__)
+            tier{avx512_amx::table.name, avx512_amx::supported(), &avx512_amx::table, avx512_amx::permitted},
+                vnni_first ? vnni : bf16, vnni_first ? bf16 : vnni, tier{avx512::table.name, avx512::supported(), &avx512::table},
                 tier{avx_vnni::table.name, avx_vnni::supported(), &avx_vnni::table},
                 tier{avx2::table.name, avx2::supported(), &avx2::table},
 #elif defined(__aarch64__)
@@ -39,22 +41,23 @@ FASTVIT_FUNCTION std::span<const tier> tiers() {
 #endif
                 tier{scalar::table.name, scalar::supported(), &scalar::table},
         };
-#if defined(__x86_64__)
-        if (avx512_bf16::slower_than_float32()) std::swap(found[1], found[2]);
-#endif
-        return found;
     }();
     return list;
 }
 
-FASTVIT_FUNCTION const tier &select_tier(std::string_view name) {
+FASTVIT_FUNCTION const tier &select_tier(std::string_view name, precision type) {
     if (name.empty())
         if (const char *const forced = std::getenv("FASTVIT_ISA")) name = forced;
+    return select_tier_of(tiers(), name, type);
+}
+
+FASTVIT_FUNCTION const tier &select_tier_of(std::span<const tier> list, std::string_view name, precision type) {
     std::string usable;
-    for (const tier &t : tiers()) {
+    for (const tier &t : list) {
         if (!t.supported) continue;
-        if (name.empty() || name == t.name) return t;
-        usable += (usable.empty() ? "" : ", ") + std::string(t.name);
+        // Asked only where it matters: being permitted is not without effect.
+        if ((name.empty() || name == t.name) && t.runs(type)) return t;
+        if (name != t.name) usable += (usable.empty() ? "" : ", ") + std::string(t.name);
     }
     throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
                                                .expected = "one that this machine can run: " + usable,

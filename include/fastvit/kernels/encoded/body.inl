@@ -371,6 +371,7 @@ template <class Product> constexpr matrix_format encoded_format(index_type colum
     return {.type = Product::type, .group = Product::group, .panel = gemm_panel(columns)};
 }
 
+/// What the contract demands.
 template <class Product> void check_encoded_gemm([[maybe_unused]] const encoded_gemm_args &g) {
     [[maybe_unused]] const packed_matrix_view &m = g.matrix;
     [[maybe_unused]] const index_type panel = m.format.panel;

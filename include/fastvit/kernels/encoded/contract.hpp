@@ -48,8 +48,8 @@ struct encode_args {
 /// C[p][n] = act(bias[n] + sum over k of A[p][k] * W[k][n]), or, without an activation, bias[n] + the sum + residual[p][n].
 ///
 /// int8: the sum is exact, and is multiplied with the pixel's scale, then with the column's: the same bits in every tier whose
-/// fma() rounds once. bfloat16: one chain over k, or over pairs of k where an instruction adds up two
-/// products.
+/// fma() rounds once. bfloat16: one chain over k; where an instruction adds up two products, over pairs of k; in tiles, over
+/// steps of 32 k, each the sum of a chain of the even and a chain of the odd ones.
 struct encoded_gemm_args {
     const std::byte *a; ///< the first pixel, as encode() left it
     index_type a_pixel; ///< bytes between pixels

@@ -5,12 +5,12 @@
 //
 // `Unit` has eight tile registers and
 //
-//     Unit::permitted()                    whether this process may use it
-//     Unit::region r(pixels, groups)       sets their shapes: 0 to 3 are sums, pixels x 16; 4 activations, pixels x 16 groups, 5
-//                                          weights, 16 groups x 16; 6 and 7 the same of fewer groups. Its end lets go of them
-//     clear<Sums>()                        sums become zero
-//     load<Tile>(p, step)                  the tile's rows, `step` bytes apart
-//     add<Product, Sums, Left, Right>()    sums += left * right
+//     Unit::region r(shapes_of(pixels, groups))    sets their shapes: 0 to 3 are sums, pixels x 16; 4 activations, pixels x 16
+//                                                  groups; 5 weights, 16 groups x 16; 6 and 7 the same of fewer groups, for the
+//                                                  last step. Its destructor releases them
+//     clear<Sums>()                                sums become zero
+//     load<Tile>(p, step)                          the tile's rows, `step` bytes apart
+//     add<Product, Sums, Left, Right>()            sums += left * right
 //     store<Sums>(p, step)
 
 inline constexpr index_type unit_tile = 16; ///< the most rows of a tile, its groups of 4 bytes, and its columns
@@ -20,7 +20,8 @@ struct tile_sums {
     alignas(64) std::int32_t of[2][2][unit_tile * unit_tile];
 };
 
-/// Where a step of K begins: two tiles of activations, whose rows are a_row bytes apart, and two of weights beside each other.
+/// What Pixels x Columns tiles multiply: two tiles of activations, whose rows are a_row bytes apart, and two of weights beside
+/// each other.
 struct tile_operands {
     const std::byte *a[2];
     index_type a_row;
@@ -28,22 +29,23 @@ struct tile_operands {
     index_type panel_row;
 };
 
-/// A step of K for Pixels x Columns tiles. Registers are renamed: loading one that is still in use need not wait.
+/// A step of K. Registers are renamed: loading one that is still in use need not wait.
 template <class Product, class Unit, int Left, int Right, int Pixels, int Columns>
-FASTVIT_ALWAYS_INLINE void add_step(const tile_operands &from) {
-    const std::byte *const second = from.panel + 4 * unit_tile;
-    Unit::template load<Left>(from.a[0], from.a_row);
-    Unit::template load<Right>(from.panel, from.panel_row);
+FASTVIT_ALWAYS_INLINE void add_step(const tile_operands &from, index_type step) {
+    const index_type k = step * 4 * unit_tile;
+    const std::byte *const panel = from.panel + step * unit_tile * from.panel_row, *const second = panel + 4 * unit_tile;
+    Unit::template load<Left>(from.a[0] + k, from.a_row);
+    Unit::template load<Right>(panel, from.panel_row);
     Unit::template add<Product, 0, Left, Right>();
     if constexpr (Columns > 1) {
         Unit::template load<Right>(second, from.panel_row);
         Unit::template add<Product, 1, Left, Right>();
     }
     if constexpr (Pixels > 1) {
-        Unit::template load<Left>(from.a[1], from.a_row);
+        Unit::template load<Left>(from.a[1] + k, from.a_row);
         if constexpr (Columns > 1) {
             Unit::template add<Product, 3, Left, Right>();
-            Unit::template load<Right>(from.panel, from.panel_row);
+            Unit::template load<Right>(panel, from.panel_row);
         }
         Unit::template add<Product, 2, Left, Right>();
     }
@@ -51,18 +53,14 @@ FASTVIT_ALWAYS_INLINE void add_step(const tile_operands &from) {
 
 /// Sums of Pixels x Columns tiles over so many groups of K.
 template <class Product, class Unit, int Pixels, int Columns>
-void add_tiles(tile_operands from, index_type groups, tile_sums &sums) {
+void add_tiles(const tile_operands &from, index_type groups, tile_sums &sums) {
     Unit::template clear<0>();
     if constexpr (Columns > 1) Unit::template clear<1>();
     if constexpr (Pixels > 1) Unit::template clear<2>();
     if constexpr (Pixels > 1 && Columns > 1) Unit::template clear<3>();
-    for (; groups >= unit_tile; groups -= unit_tile) {
-        add_step<Product, Unit, 4, 5, Pixels, Columns>(from);
-        from.a[0] += 4 * unit_tile;
-        from.a[1] += 4 * unit_tile;
-        from.panel += unit_tile * from.panel_row;
-    }
-    if (groups > 0) add_step<Product, Unit, 6, 7, Pixels, Columns>(from);
+    const index_type whole = groups / unit_tile;
+    for (index_type step = 0; step < whole; ++step) add_step<Product, Unit, 4, 5, Pixels, Columns>(from, step);
+    if (groups % unit_tile > 0) add_step<Product, Unit, 6, 7, Pixels, Columns>(from, whole);
     constexpr index_type row = 4 * unit_tile;
     Unit::template store<0>(sums.of[0][0], row);
     if constexpr (Columns > 1) Unit::template store<1>(sums.of[0][1], row);
@@ -118,15 +116,12 @@ template <int Vectors> void rough_gelu_vectors(float *const *c, index_type pixel
     rough_gelu_panel<Vectors>(c, pixels, column);
 }
 
-/// By `Otherwise` where the unit may not be used.
-template <class Product, class Unit, void (*Otherwise)(const encoded_gemm_args &)>
-void encoded_gemm_by_tiles(const encoded_gemm_args &g) {
+template <class Product, class Unit> void encoded_gemm_by_tiles(const encoded_gemm_args &g) {
     static_assert(vec::lanes == unit_tile && Product::group * Product::element_bytes == 4);
-    if (!Unit::permitted()) return Otherwise(g);
     check_encoded_gemm<Product>(g);
     if (g.pixels == 0) return;
     const packed_matrix_view &m = g.matrix;
-    const typename Unit::region region(std::min(unit_tile, g.pixels), m.padded_rows() / Product::group % unit_tile);
+    const typename Unit::region region(shapes_of(std::min(unit_tile, g.pixels), m.padded_rows() / Product::group % unit_tile));
     for (index_type column = g.column_begin; column < g.column_end; column += m.format.panel) {
         const index_type width = std::min(m.format.panel, m.columns - column), panel_row = 4 * width;
         const std::byte *const panel = m.weights + m.at(0, column);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The AVX-512 tier with products of tiles in bfloat16 and bytes (AMX: Sapphire Rapids on). Only on Linux, which is asked for the
-// registers: a program that does not run a model below float32 never is.
+// The AVX-512 tier with products of tiles in bfloat16 and bytes (AMX: Xeons from Sapphire Rapids on). Only on Linux, which has to
+// be asked for the registers: permitted().
 #pragma once
 
 #include "fastvit/kernels/tiers/avx512_bf16.hpp"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include <cerrno>
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,12 +18,15 @@ namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels::avx512_amx
 
 inline constexpr unsigned long tile_data = 18; // XFEATURE_XTILEDATA
 
-/// Asks Linux for something about the registers that a process has to ask for. -1 where it does not know that.
-inline long ask_for_registers([[maybe_unused]] int code, [[maybe_unused]] unsigned long argument) noexcept {
+/// A call of Linux about registers that a process has to ask for: whether it succeeds.
+inline bool ask_about_registers([[maybe_unused]] int code, [[maybe_unused]] unsigned long argument) noexcept {
 #if defined(__linux__)
-    return ::syscall(SYS_arch_prctl, code, argument);
+    const int before = errno;
+    const bool succeeds = ::syscall(SYS_arch_prctl, code, argument) == 0;
+    errno = before;
+    return succeeds;
 #else
-    return -1;
+    return false;
 #endif
 }
 
@@ -31,8 +36,36 @@ inline bool supported() noexcept {
     if (!avx512_bf16::supported() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & all) != all) return false;
     constexpr int get_supported = 0x1021; // ARCH_GET_XCOMP_SUPP, since Linux 5.16
     unsigned long components = 0;
-    return ask_for_registers(get_supported, reinterpret_cast<unsigned long>(&components)) == 0 &&
-           (components >> tile_data & 1) != 0;
+    return ask_about_registers(get_supported, reinterpret_cast<unsigned long>(&components)) && (components >> tile_data & 1) != 0;
+}
+
+/// Whether the process may use the registers, which it asks for at the first call. From then on Linux demands larger alternate
+/// signal stacks (getauxval(AT_MINSIGSTKSZ), 11 KB); it refuses if a thread has a smaller one.
+inline bool permitted() noexcept {
+    constexpr int request = 0x1023; // ARCH_REQ_XCOMP_PERM
+    static const bool granted = ask_about_registers(request, tile_data);
+    return granted;
+}
+
+/// What `ldtilecfg` reads.
+struct tile_shapes {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t row_bytes[16] = {};
+    std::uint8_t rows[16] = {};
+};
+static_assert(sizeof(tile_shapes) == 64);
+
+/// Those of encoded/tiles.inl for products of `pixels` with a last step of `groups`, which may be 0: then it needs no tiles.
+constexpr tile_shapes shapes_of(index_type pixels, index_type groups) {
+    tile_shapes shapes;
+    const auto set = [&](int tile, index_type rows, index_type row_groups) {
+        shapes.rows[tile] = static_cast<std::uint8_t>(rows);
+        shapes.row_bytes[tile] = static_cast<std::uint16_t>(4 * row_groups);
+    };
+    for (int tile = 0; tile < 5; ++tile) set(tile, pixels, 16);
+    set(5, 16, 16);
+    if (groups > 0) set(6, pixels, groups), set(7, groups, 16);
+    return shapes;
 }
 
 FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")
@@ -42,34 +75,11 @@ using namespace avx512;
 #if !defined(FASTVIT_TILE_UNIT) // a test has one of its own
 #define FASTVIT_TILE_UNIT tile_unit
 
-/// The processor's. Assembly, as GCC's intrinsics do not tell the compiler which memory they read.
+/// The processor's; only where permitted(). Assembly, as GCC's intrinsics do not tell the compiler which memory they read.
 struct tile_unit {
-    /// Whether the process may use the registers. Linux asks for more memory on a thread's alternate signal stack from then on,
-    /// and refuses where a thread has too little.
-    static bool permitted() noexcept {
-        constexpr int request = 0x1023; // ARCH_REQ_XCOMP_PERM
-        static const bool granted = ask_for_registers(request, tile_data) == 0;
-        return granted;
-    }
-
     class region {
       public:
-        region(index_type pixels, index_type groups) {
-            struct {
-                std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-                std::uint16_t row_bytes[16] = {};
-                std::uint8_t rows[16] = {};
-            } shapes;
-            static_assert(sizeof shapes == 64);
-            const auto set = [&](int tile, index_type rows, index_type row_groups) {
-                shapes.rows[tile] = static_cast<std::uint8_t>(rows);
-                shapes.row_bytes[tile] = static_cast<std::uint16_t>(4 * row_groups);
-            };
-            for (const int tile : {0, 1, 2, 3, 4}) set(tile, pixels, 16);
-            set(5, 16, 16);
-            if (groups > 0) set(6, pixels, groups), set(7, groups, 16);
-            __asm__ volatile("ldtilecfg %0" ::"m"(shapes));
-        }
+        explicit region(const tile_shapes &shapes) { __asm__ volatile("ldtilecfg %0" ::"m"(shapes)); }
         ~region() { __asm__ volatile("tilerelease" ::: "memory"); }
         region(const region &) = delete;
         region &operator=(const region &) = delete;
@@ -101,8 +111,8 @@ using avx512_bf16::rough_gelu_panel;
 inline constexpr kernel_table table = [] {
     kernel_table t = avx512_bf16::table; // encoded and packed as for dot products
     t.name = "avx512_amx";
-    t.bfloat16.gemm = encoded_gemm_by_tiles<avx512_bf16::bfloat16_product, FASTVIT_TILE_UNIT, avx512_bf16::table.bfloat16.gemm>;
-    t.int8.gemm = encoded_gemm_by_tiles<avx512_vnni::int8_product, FASTVIT_TILE_UNIT, avx512_bf16::table.int8.gemm>;
+    t.bfloat16.gemm = encoded_gemm_by_tiles<avx512_bf16::bfloat16_product, FASTVIT_TILE_UNIT>;
+    t.int8.gemm = encoded_gemm_by_tiles<avx512_vnni::int8_product, FASTVIT_TILE_UNIT>;
     return t;
 }();
 

@@ -14,9 +14,12 @@ inline bool supported() noexcept {
     return avx512_vnni::supported() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 5 & 1) != 0;
 }
 
-/// Whether its products in bfloat16 take longer than those in float32: Intel's processors start one every other cycle, AMD's from
-/// Zen 4 on as many as multiply-adds.
-inline bool slower_than_float32() noexcept { return __builtin_cpu_is("intel") != 0; }
+/// Whether products in bfloat16 take longer than in float32. An Emerald Rapids starts a dot product every other cycle, a quarter
+/// as many as multiply-adds; a Zen 5 almost as many. Other processors are taken to be like those of their maker.
+inline bool slower_than_float32() noexcept {
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel") != 0;
+}
 
 FASTVIT_TARGET_BEGIN("avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma")
 

@@ -46,6 +46,8 @@
 //     load_pair(p, q)  add(block, pair, w)
 //     split(left, right, f, s) the first and the second pixel's sums of two blocks beside each other
 //
+// A unit that multiplies tiles is what encoded/tiles.inl says.
+//
 // A sum of a product is written as fma(): the compiler forms none by itself, so that the bits do not depend on its flags.
 #pragma once
 
