@@ -42,7 +42,7 @@ fastvit::tensor<float> read_input(const std::string &path) {
 
 kernel_report report_kernels(fastvit::precision type) {
     kernel_report report;
-    for (const fastvit::isa_tier &tier : fastvit::isa_tiers()) report.tiers.push_back({std::string(tier.name), tier.supported});
+    for (const fastvit::isa_tier &tier : fastvit::isa_tiers()) report.tiers.push_back({std::string(tier.name), tier.runs(type)});
     report.runs = fastvit::select_isa({}, type).name;
     const char *const forced = std::getenv("FASTVIT_ISA");
     report.why = forced && *forced ? "the environment variable FASTVIT_ISA asks for it" : "the fastest that this machine can run";

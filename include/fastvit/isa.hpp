@@ -9,7 +9,7 @@
 
 namespace fastvit { inline namespace FASTVIT_ABI {
 
-/// A set of kernels in this program: its name, and whether this machine can run it.
+/// A set of kernels in this program: its name, and whether this machine can run it, and for models of which types.
 using isa_tier = kernels::tier;
 
 /// The tiers compiled into this program, the fastest first.

@@ -68,7 +68,7 @@ class model {
     /// How the checkpoint named its tensors.
     [[nodiscard]] io::spelling spelling() const noexcept { return spelling_; }
     [[nodiscard]] fastvit::graph graph() const noexcept { return graph_; }
-    /// The kernels that run: a name of isa_tiers().
+    /// The kernels that run: a name of isa_tiers(), which may be another one below float32.
     [[nodiscard]] std::string_view isa() const noexcept;
     /// What was asked for.
     [[nodiscard]] fastvit::precision precision() const noexcept;

@@ -37,7 +37,7 @@ using floats = std::vector<float>;
 /// f(kernels) for each tier that this machine can run.
 template <class F> void for_each_tier(F &&f) {
     for (const tier &t : tiers()) {
-        if (!t.supported) continue;
+        if (!t.runs(fastvit::precision::int8)) continue;
         SCOPED_TRACE(std::string(t.name));
         f(*t.kernels);
     }

@@ -102,7 +102,7 @@ struct tile_unit {
     static inline thread_local tile tiles[8];
 
     struct region {
-        /// Of the bytes that `ldtilecfg` would read, and refuse where they are not like this.
+        /// Of the bytes that `ldtilecfg` would read, and which it refuses where they are not like this.
         template <class Shapes> explicit region(const Shapes &shapes) {
             static_assert(sizeof shapes == 64);
             std::uint8_t bytes[64];

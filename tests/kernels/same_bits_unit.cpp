@@ -291,7 +291,7 @@ std::vector<result> run(std::span<const float> input) {
     results.push_back({"a matrix in 8 bits", run_quantise(source(input))});
     results.push_back({"weights in float16", run_half_rounding(source(input))});
     for (const tier &t : tiers()) {
-        if (!t.supported) continue;
+        if (!t.runs(fastvit::precision::int8)) continue;
         const kernel_table &kernels = *t.kernels;
         const auto add = [&](const std::string &what, std::vector<float> values) {
             results.push_back({std::string(t.name) + ", " + what, std::move(values)});

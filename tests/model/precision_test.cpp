@@ -130,7 +130,7 @@ TEST(lower_precision, gives_the_same_bits_in_int8_with_any_instruction_for_it) {
     const tensor<float> images = seeded_input({1, 3, 64, 64});
     std::vector<std::pair<const kernels::kernel_table *, results>> seen;
     for (const isa_tier &tier : isa_tiers()) {
-        if (!tier.supported || tier.name == "scalar") continue;
+        if (!tier.runs(precision::int8) || tier.name == "scalar") continue;
         results here = run(model(source, {.precision = precision::int8, .isa = tier.name}), images);
         for (const auto &[other, there] : seen)
             if (other->gemm == tier.kernels->gemm && other->bfloat16.gemm == tier.kernels->bfloat16.gemm)

@@ -154,8 +154,8 @@ std::vector<unit_result> FASTVIT_TEST_UNIT(const unit_files &files) {
         run_model(all, "bundled" + form, bundled, {.graph = graph}, picture, fastvit::bundled_preprocessing());
     }
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
-        if (tier.supported)
-            for (const fastvit::precision type : fastvit::precisions)
+        for (const fastvit::precision type : fastvit::precisions)
+            if (tier.runs(type))
                 run_model(all, "tiny, " + std::string(tier.name) + ", " + std::string(to_string(type)), tiny,
                           {.precision = type, .isa = tier.name}, picture, how);
     run_model(all, "tiny in parts", in_parts(tiny), {}, picture, how);

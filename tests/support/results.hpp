@@ -20,11 +20,11 @@
 
 namespace fastvit_test {
 
-/// The tiers that this machine can run.
+/// The tiers that this machine can run in every precision.
 inline std::vector<std::string> usable_tiers() {
     std::vector<std::string> names;
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
-        if (tier.supported) names.emplace_back(tier.name);
+        if (tier.runs(fastvit::precision::int8)) names.emplace_back(tier.name);
     return names;
 }
 

@@ -15,7 +15,7 @@ struct kernel_table; // see kernels/table.hpp
 /// One set of kernels in this program.
 struct tier {
     std::string_view name; ///< what FASTVIT_ISA and model_options::isa take
-    bool supported;        ///< this machine and its operating system can run it
+    bool supported;        ///< this machine can run it, in float32 at least: see runs()
     const kernel_table *kernels;
     /// Null, or asks the operating system for what products below float32 need, and says whether it gave it: always the same.
     bool (*permitted)() noexcept = nullptr;
@@ -29,7 +29,7 @@ std::span<const tier> tiers();
 
 /// The tier named `name`; if that is empty, the one that the environment variable FASTVIT_ISA names; if that is not set, the
 /// fastest that this machine can run models of that type with. Throws invalid_argument, which lists the names, for a tier that is
-/// unknown or that the machine cannot run.
+/// unknown, that the machine cannot run, or that the operating system does not permit for that type.
 const tier &select_tier(std::string_view name = {}, precision type = precision::float32);
 
 /// The same from a list.

@@ -3,7 +3,7 @@
 // product of `group` rows: see body.inl, whose finished(), rough_gelu_panel() and check_encoded_gemm() this needs. A tile of sums
 // is 16 pixels x 16 columns, and a step of K is 16 groups, the last one fewer: 64 bytes of each pixel, 16 rows of a panel.
 //
-// `Unit` has eight tile registers and
+// The tier has shapes_of(), and a `Unit` with eight tile registers and
 //
 //     Unit::region r(shapes_of(pixels, groups))    sets their shapes: 0 to 3 are sums, pixels x 16; 4 activations, pixels x 16
 //                                                  groups; 5 weights, 16 groups x 16; 6 and 7 the same of fewer groups, for the

@@ -35,7 +35,7 @@ inline bool supported() noexcept {
     constexpr unsigned int bf16 = 1U << 22, tile = 1U << 24, int8 = 1U << 25, all = bf16 | tile | int8;
     if (!avx512_bf16::supported() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & all) != all) return false;
     constexpr int get_supported = 0x1021; // ARCH_GET_XCOMP_SUPP, since Linux 5.16
-    unsigned long components = 0;
+    std::uint64_t components = 0;
     return ask_about_registers(get_supported, reinterpret_cast<unsigned long>(&components)) && (components >> tile_data & 1) != 0;
 }
 

@@ -46,7 +46,7 @@
 //     load_pair(p, q)  add(block, pair, w)
 //     split(left, right, f, s) the first and the second pixel's sums of two blocks beside each other
 //
-// A unit that multiplies tiles is what encoded/tiles.inl says.
+// What a unit that multiplies tiles defines is said in encoded/tiles.inl.
 //
 // A sum of a product is written as fma(): the compiler forms none by itself, so that the bits do not depend on its flags.
 #pragma once
