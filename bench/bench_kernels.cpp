@@ -127,8 +127,7 @@ struct encoded_operand {
 
     encoded_operand(const encoded_kernels &kernel, const gemm_shape &s, activation act)
         : x(seeded_buffer("a", s.pixels * spread_channels(s.k))), ranges(static_cast<std::size_t>(s.pixels)) {
-        // As parts/pointwise.hpp: pixels begin with a cache line.
-        const index_type channels = padded_channels(s.k), pixel = (channels * kernel.element_bytes + 63) / 64 * 64;
+        const index_type channels = padded_channels(s.k), pixel = kernel.pixel_bytes(channels);
         bytes = buffer<std::byte>(s.pixels * pixel);
         for (index_type p = 0; p < s.pixels; ++p) rows.push_back(x.data() + p * spread_channels(s.k));
         arguments = {.x = rows.data(),

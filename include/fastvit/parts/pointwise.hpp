@@ -53,10 +53,6 @@ inline bool encodes(const kernels::packed_matrix &w) noexcept { return w.format.
 /// Where the left operand of a product is encoded: memory for some pixels, of a worker's tile or of all workers together. A part
 /// is bytes and then ranges.
 struct operand_layout {
-    /// Pixels begin with a cache line: AMX loads 64 bytes of each of 16 pixels, which take six times as long where each lies in
-    /// two lines.
-    static constexpr index_type line = static_cast<index_type>(alignment);
-
     index_type channels = 0; ///< padded
     index_type pixel = 0;    ///< bytes between pixels
     index_type ranges = 0;   ///< where the ranges of a part's pixels begin, in floats
@@ -66,7 +62,7 @@ struct operand_layout {
     operand_layout(const context &c, const kernels::packed_matrix &w, index_type pixels) {
         if (!encodes(w)) return;
         channels = kernels::padded_channels(w.rows);
-        pixel = (channels * c.kernels.encoded(w.format.type).element_bytes + line - 1) / line * line;
+        pixel = c.kernels.encoded(w.format.type).pixel_bytes(channels);
         ranges = kernels::padded_channels((pixels * pixel + 3) / 4);
         part = ranges + kernels::padded_channels(2 * pixels);
         floats = w.two_parts ? 2 * part : part;

@@ -55,9 +55,10 @@ FASTVIT_FUNCTION const tier &select_tier_of(std::span<const tier> list, std::str
     std::string usable;
     for (const tier &t : list) {
         if (!t.supported) continue;
-        // Asked only where it matters: being permitted is not without effect.
-        if ((name.empty() || name == t.name) && t.runs(type)) return t;
-        if (name != t.name) usable += (usable.empty() ? "" : ", ") + std::string(t.name);
+        if (!name.empty() && name != t.name)
+            usable += (usable.empty() ? "" : ", ") + std::string(t.name);
+        else if (t.runs(type)) // asked of no other: being permitted is not without effect
+            return t;
     }
     throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
                                                .expected = "one that this machine can run: " + usable,

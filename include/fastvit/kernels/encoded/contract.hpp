@@ -72,6 +72,12 @@ struct encoded_kernels {
     index_type element_bytes;                    ///< of an encoded activation
     void (*encode)(const encode_args &);
     void (*gemm)(const encoded_gemm_args &);
+
+    /// Bytes between encoded pixels that each begin with a cache line: AMX loads 64 bytes of each of 16 pixels, which take six
+    /// times as long where each lies in two lines.
+    constexpr index_type pixel_bytes(index_type padded_channels) const noexcept {
+        return (padded_channels * element_bytes + 63) / 64 * 64;
+    }
 };
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels

@@ -106,14 +106,7 @@ void tile_columns(const encoded_gemm_args &g, index_type column, const std::byte
             finish_tiles<Product, Columns>(g, sums.of[i], first - begin[i], first, begin[i] + height - first, column);
         }
     }
-}
-
-/// GELU of the panel of `vectors` <= Vectors registers.
-template <int Vectors> void rough_gelu_vectors(float *const *c, index_type pixels, index_type vectors, index_type column) {
-    if constexpr (Vectors > 1) {
-        if (vectors < Vectors) return rough_gelu_vectors<Vectors - 1>(c, pixels, vectors, column);
-    }
-    rough_gelu_panel<Vectors>(c, pixels, column);
+    if (g.act == activation::gelu) rough_gelu_panel<Columns>(g.c, g.pixels, column);
 }
 
 template <class Product, class Unit> void encoded_gemm_by_tiles(const encoded_gemm_args &g) {
@@ -131,6 +124,5 @@ template <class Product, class Unit> void encoded_gemm_by_tiles(const encoded_ge
             else
                 tile_columns<Product, Unit, 1>(g, column + c, panel + 4 * c, panel_row);
         }
-        if (g.act == activation::gelu) rough_gelu_vectors<3>(g.c, g.pixels, width / unit_tile, column);
     }
 }
