@@ -3,7 +3,12 @@
 // float32's: chains on registers, and weights from the nearest cache where a step reads them from memory.
 #pragma once
 
-#include "fastvit/impl/kernels/registry.hpp"
+#include "fastvit/kernels/tiers/avx2.hpp"
+#include "fastvit/kernels/tiers/avx512.hpp"
+#include "fastvit/kernels/tiers/avx512_amx.hpp"
+#include "fastvit/kernels/tiers/avx512_bf16.hpp"
+#include "fastvit/kernels/tiers/avx512_vnni.hpp"
+#include "fastvit/kernels/tiers/avx_vnni.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "fastvit/base/bytes.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // From a checkpoint's tensors to a network: which names, shapes and forms are understood, and what the errors say of the rest.
-#include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
+#include "support/loader.hpp"
 #include "support/seeded.hpp"
+#include "support/translators.hpp"
 
 #include <gtest/gtest.h>
 
@@ -124,9 +124,8 @@ TEST_P(spelling_test, recognises_every_variant_in_both_forms) {
             const architecture net = published_architecture(v.name);
             file_of(net, GetParam(), folded).save_sparse(directory / "net");
             const auto source = checkpoint::open(directory / "net");
-            const loading::state_dict dict(source);
-            EXPECT_EQ(dict.names().source(), GetParam());
-            const architecture found = loading::recognise(dict);
+            const auto &[spelling, found] = recognised(source);
+            EXPECT_EQ(spelling, GetParam());
             EXPECT_EQ(found.variant, net.variant);
             EXPECT_EQ(found.in_channels, 3);
             EXPECT_EQ(found.classes, net.classes);
@@ -162,7 +161,7 @@ TEST(loading, recognises_the_official_dense_prediction_form) {
     for (const key_digest &d : key_digests()) {
         file_of(d.net(), d.spelling(), d.folded()).save_sparse(directory / "net");
         const auto source = checkpoint::open(directory / "net");
-        const architecture found = loading::recognise(loading::state_dict(source));
+        const architecture found = recognised(source).net;
         EXPECT_EQ(found.fork_features, d.net().fork_features) << d.name();
         EXPECT_EQ(found.variant, d.net().variant) << d.name();
     }
@@ -327,7 +326,7 @@ TEST(clip, recognises_the_whole_family_in_mobileclips_spelling) {
                       (shape{net.head_channels, net.classes}).to_string());
             file.save_sparse(directory / "net");
             const auto source = checkpoint::open(directory / "net");
-            const architecture found = loading::recognise(loading::state_dict(source));
+            const architecture found = recognised(source).net;
             EXPECT_EQ(found.variant, v.name);
             EXPECT_TRUE(found.large_kernel_gelu);
             EXPECT_EQ(found.classes, net.classes);
@@ -544,13 +543,13 @@ TEST(loading, names_what_is_missing_of_a_stage_that_is_not_there) {
     const std::string added = "network.8.proj.0.lkb_origin.conv.weight";
     file.tensors.push_back({added, "F32", {64, 1, 7, 7}, {}});
     expect_failure(file, error_kind::missing_tensor, "stages.4.blocks.0.mlp.conv.conv.weight");
-    const auto names = file.translator();
+    const auto names = translator_of(file.names());
     EXPECT_EQ(names.from_canonical("stages.4.downsample.proj.0.large_conv.conv.weight"), added);
     EXPECT_EQ(names.from_canonical("stages.3.blocks.0.layer_scale_1.gamma"), "network.7.0.layer_scale_1");
     // One name, also where two numbers mean the same place.
     file.tensors.push_back({"network.9.0.layer_scale", "F32", {8}, {}});
     file.tensors.push_back({"network.10.0.layer_scale", "F32", {8}, {}});
-    EXPECT_EQ(file.translator().from_canonical("stages.4.blocks.0.layer_scale.gamma"), "network.9.0.layer_scale");
+    EXPECT_EQ(translator_of(file.names()).from_canonical("stages.4.blocks.0.layer_scale.gamma"), "network.9.0.layer_scale");
 }
 
 TEST(loading, refuses_two_spellings_of_one_tensor) {

@@ -2,12 +2,12 @@
 // A file of n bytes never makes loading take more than 3 n + 64 MB, of 16-bit floats 5 n + 64 MB, quantised 9 n + 64 MB, whatever
 // it says.
 #include "fastvit/checkpoint/memory_limit.hpp"
-#include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 
 #include "support/checkpoint_editor.hpp"
 #include "support/counted_memory.hpp"
+#include "support/loader.hpp"
 #include "support/pth_test_files.hpp"
 #include "support/sanitized.hpp"
 #include "support/seeded.hpp"
@@ -30,6 +30,7 @@ namespace {
 
 using namespace fastvit;
 using fastvit::index_type;
+using fastvit_test::memory_needed;
 using fastvit_test::seeded_checkpoint;
 using io_test::expect_error;
 using loading::most_memory;
@@ -53,11 +54,6 @@ architecture wide_stem(index_type in_channels) {
     net.stages = {{.blocks = 1, .channels = 1, .hidden = 1}};
     net.classes = 0;
     return net;
-}
-
-std::uint64_t estimate(const checkpoint &source) {
-    const loading::state_dict dict(source);
-    return loading::memory_needed(dict, loading::recognise(dict)).bytes;
 }
 
 TEST(part_memory, is_taken_in_cache_lines_and_used_again) {
@@ -86,7 +82,7 @@ TEST(part_memory, is_taken_in_cache_lines_and_used_again) {
 // A file of PyTorch's with that network's train-time form, all of it views of one element.
 std::string views_of_one_element(const architecture &net) {
     std::string items;
-    for (const loading::listed_tensor &t : loading::tensors_of(net, false)) {
+    for (const fastvit_test::network_tensor &t : fastvit_test::tensors_of(net, false)) {
         std::string dims = "(", strides = "(";
         for (const index_type d : t.dims) {
             dims += pk::integer(d);
@@ -132,7 +128,7 @@ TEST(memory_limit, holds_for_networks_as_they_are) {
                     fastvit::save_folded(seeded_checkpoint(net, io::spelling::timm), path, type);
                 else
                     fastvit::save_converted(seeded_checkpoint(net, io::spelling::timm), path, type);
-                const std::uint64_t expected = estimate(checkpoint::open(path));
+                const std::uint64_t expected = memory_needed(checkpoint::open(path));
                 for (const graph form : {graph::folded, graph::train_time}) {
                     std::optional<model> loaded;
                     const std::size_t peak = peak_resident([&] { loaded.emplace(model::open(path, {.graph = form})); });
@@ -193,7 +189,7 @@ TEST(memory_limit, leaves_room_for_quantised_networks) {
         fastvit::save_converted(seeded_checkpoint(variant_with(variant, classes), io::spelling::timm), directory / "net",
                                 io::dtype::i8);
         const std::uint64_t size = std::filesystem::file_size(directory / "net"),
-                            expected = estimate(checkpoint::open(directory / "net"));
+                            expected = memory_needed(checkpoint::open(directory / "net"));
         for (const precision p : precisions) {
             std::optional<model> loaded;
             const std::size_t peak =
@@ -223,8 +219,8 @@ TEST(memory_limit, refuses_a_quantised_network_made_of_views) {
         net.stages[1].hidden = 4 * channels;
         net.head_channels = net.classes = 0;
         items.clear();
-        for (const loading::listed_tensor &t : loading::tensors_of(net, false)) {
-            if (t.quantised != loading::quantised_as::int8) {
+        for (const fastvit_test::network_tensor &t : fastvit_test::tensors_of(net, false)) {
+            if (!t.matrix) {
                 add(t.name, "FloatStorage", "0", t.dims);
                 continue;
             }
@@ -251,8 +247,8 @@ TEST(memory_limit, counts_the_padding_of_inputs_with_several_outputs) {
     dense.stages[0].channels = 16;
     constexpr index_type padding = 15 * 1024 * (7 * 7 + 1) * 4;
     // The sixteen channels of the other are little beside it.
-    EXPECT_GE(estimate(seeded_checkpoint(net, io::spelling::timm)),
-              estimate(seeded_checkpoint(dense, io::spelling::timm)) + static_cast<std::uint64_t>(padding) * 9 / 10);
+    EXPECT_GE(memory_needed(seeded_checkpoint(net, io::spelling::timm)),
+              memory_needed(seeded_checkpoint(dense, io::spelling::timm)) + static_cast<std::uint64_t>(padding) * 9 / 10);
 }
 
 TEST(memory_limit, counts_what_a_checkpoint_has) {
@@ -268,7 +264,7 @@ TEST(memory_limit, counts_what_a_checkpoint_has) {
     checkpoint stem;
     for (const io::stored_tensor &t : made.tensors())
         if (t.name.find("blocks.1.") == t.name.npos) stem.add(t.name, io::read_float(t));
-    EXPECT_LT(estimate(stem), estimate(made));
+    EXPECT_LT(memory_needed(stem), memory_needed(made));
 }
 
 TEST(memory_limit, refuses_a_network_that_padding_makes_many_times_larger) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Which network of a checkpoint is opened, where there are several, or none, or others with names alike.
-#include "fastvit/checkpoint/candidates.hpp"
+#include "fastvit/checkpoint/wrapped_names.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/save.hpp"
 

@@ -2,11 +2,12 @@
 // The program `fastvit`, run as its users run it.
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/cost.hpp"
-#include "fastvit/io/safetensors_writer.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/version.hpp"
 
+#include "support/checkpoint_editor.hpp"
 #include "support/io_test_files.hpp"
+#include "support/loader.hpp"
 #include "support/sanitized.hpp"
 #include "support/seeded.hpp"
 
@@ -36,6 +37,7 @@
 namespace {
 
 using fastvit::checkpoint;
+using fastvit_test::save_checkpoint;
 using io_test::read_file;
 using io_test::temporary_directory;
 using io_test::write_file;
@@ -97,14 +99,9 @@ json parse(const finished &f) {
 }
 
 void save(const fs::path &path, const std::string &name, const fastvit::tensor<float> &values) {
-    const fastvit::io::named_tensor one{.name = name, .data = values};
-    fastvit::io::save_safetensors(path, std::span(&one, 1));
-}
-
-void save_checkpoint(const fs::path &path, const checkpoint &source) {
-    std::vector<fastvit::io::named_tensor> tensors;
-    for (const auto &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
-    fastvit::io::save_safetensors(path, tensors);
+    checkpoint one;
+    one.add(name, fastvit::tensor<float>(values));
+    save_checkpoint(path, one);
 }
 
 std::string save_input(const temporary_directory &directory) {
@@ -150,16 +147,13 @@ std::string damaged(const fs::path &path, const std::string &name, const float *
     const checkpoint source = checkpoint::open(tiny);
     EXPECT_NE(source.find(name), nullptr);
     checkpoint made;
-    std::vector<fastvit::io::named_tensor> tensors;
     for (const auto &t : source.tensors()) {
         if (!fastvit::io::is_floating(t.type) || (t.name == name && !value)) continue;
         fastvit::tensor<float> values = fastvit::io::read_float(t);
         if (t.name == name) std::fill(values.span().begin(), values.span().end(), *value);
         made.add(t.name, std::move(values));
     }
-    for (const auto &t : made.tensors())
-        tensors.push_back({.name = t.name, .data = {reinterpret_cast<const float *>(t.bytes.data()), t.dims}});
-    fastvit::io::save_safetensors(path, tensors);
+    save_checkpoint(path, made);
     return path.string();
 }
 
@@ -373,12 +367,8 @@ TEST(cli_info, says_what_a_checkpoint_holds) {
 // The parameter counts are those of the official model, before and after its reparameterisation.
 TEST(cli_info, knows_a_published_variant) {
     const temporary_directory directory;
-    const checkpoint made =
-        fastvit_test::seeded_checkpoint(fastvit::published_architecture("fastvit_t8"), fastvit::io::spelling::timm);
-    std::vector<fastvit::io::named_tensor> tensors;
-    for (const auto &t : made.tensors())
-        tensors.push_back({.name = "module." + t.name, .data = {reinterpret_cast<const float *>(t.bytes.data()), t.dims}});
-    fastvit::io::save_safetensors(directory / "t8.safetensors", tensors);
+    save_checkpoint(directory / "t8.safetensors", fastvit_test::seeded_checkpoint(fastvit::published_architecture("fastvit_t8"),
+                                                                                  fastvit::io::spelling::timm, "module."));
     const json t8 = parse(fastvit_cli({"info", "--model", (directory / "t8.safetensors").string(), "--json"}));
     EXPECT_EQ(t8["variant"], "fastvit_t8");
     EXPECT_EQ(t8["spelling"], "timm");
@@ -667,12 +657,10 @@ TEST(cli_classify, skips_pictures_that_cannot_be_read) {
 
 TEST(cli_classify, needs_pictures_of_three_channels_and_a_last_layer) {
     const temporary_directory directory;
-    const checkpoint source = checkpoint::open(tiny);
-    std::vector<fastvit::io::named_tensor> headless;
-    for (const auto &t : source.tensors())
-        if (!t.name.starts_with("head.")) headless.push_back({.name = t.name, .data = {}, .stored = &t});
+    fastvit_test::file_of_tensors headless(checkpoint::open(tiny));
+    std::erase_if(headless.tensors, [](const auto &t) { return t.name.starts_with("head."); });
     const std::string path = (directory / "headless.safetensors").string();
-    fastvit::io::save_safetensors(path, headless);
+    io_test::write_file(path, headless.bytes());
     expect_failure(fastvit_cli({"classify", "--model", path, picture}), 1, {"headless.safetensors", "no linear layer"});
     expect_failure(fastvit_cli({"embed", "--projection", "--model", path, picture}), 1, {"no linear layer"});
     expect_success(fastvit_cli({"embed", "--model", path, picture}));

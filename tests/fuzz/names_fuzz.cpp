@@ -2,10 +2,10 @@
 // Each line is a tensor's name and its dimensions, `stem.0.reparam_conv.weight 16 3 3 3`: which network that is, whatever the
 // order of the lines, how its names translate, and that what is written of it has the same network and no other.
 #include "fastvit/checkpoint.hpp"
-#include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/checkpoint/written_names.hpp"
 
 #include "fuzz_target.hpp"
+#include "support/loader.hpp"
 
 #include <algorithm>
 #include <array>
@@ -87,8 +87,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         const auto [again, lost] = choose(outlines);
         fuzz::require(again && again->others.empty() && io::find_networks(outlines).size() == 1,
                       "what is written has the network and no other");
-        fuzz::accepts([&] { (void)loading::recognise(loading::state_dict(source, place.prefix)); });
+        fuzz::accepts([&] { (void)fastvit_test::recognised(source, place.prefix); });
     }
-    fuzz::accepts([&] { (void)loading::recognise(loading::state_dict(source)); });
+    fuzz::accepts([&] { (void)fastvit_test::recognised(source); });
     return 0;
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Runs every kernel of every tier, what is made of their outputs, and some arithmetic in a strict region. Compiled several times,
 // with flags that must not matter, under a name of its own each (FASTVIT_TEST_UNIT): without it the linker would keep one copy of
-// each inline function.
+// each inline function. In the compiled form it runs the library's kernels.
 //
 // Nothing outside the kernels computes with floating-point numbers.
+#if !defined(FASTVIT_COMPILED)
 #include "fastvit/version.hpp"
 #undef FASTVIT_VERSION_MINOR
 #define FASTVIT_VERSION_MINOR FASTVIT_TEST_UNIT
-
 #include "fastvit/impl/kernels/registry.hpp"
+#endif
+
 #include "fastvit/kernels/depthwise/pack.hpp"
+#include "fastvit/kernels/registry.hpp"
 #include "fastvit/postprocess.hpp"
 #include "fastvit/reparam/half_precision.hpp"
 

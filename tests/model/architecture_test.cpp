@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "fastvit/architecture.hpp"
-#include "fastvit/checkpoint/archives.hpp"
 #include "fastvit/cost.hpp"
 
 #include "support/io_test_files.hpp"
+#include "support/loader.hpp"
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ constexpr std::pair<const char *, double> clip_parameters[] = {
 
 double millions_of_parameters(const char *variant) {
     index_type count = 0;
-    for (const loading::listed_tensor &t : loading::tensors_of(published_architecture(variant), true))
+    for (const fastvit_test::network_tensor &t : fastvit_test::tensors_of(published_architecture(variant), true))
         if (t.name.find("running_") == t.name.npos && !t.name.ends_with("num_batches_tracked")) count += t.dims.count();
     return static_cast<double>(count) / 1e6;
 }

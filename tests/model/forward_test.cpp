@@ -14,6 +14,7 @@
 #include "support/reference_network.hpp"
 #include "support/results.hpp"
 #include "support/seeded.hpp"
+#include "support/translators.hpp"
 
 #include <gtest/gtest.h>
 

@@ -2,7 +2,6 @@
 // What surrounds a forward pass: results in the caller's memory, shapes without running, models from bytes, workspaces that move.
 #include "fastvit/executor.hpp"
 #include "fastvit/model.hpp"
-#include "fastvit/parts/list.hpp"
 #include "fastvit/picture.hpp"
 #include "fastvit/workspace.hpp"
 
@@ -10,6 +9,7 @@
 #include "support/custom_networks.hpp"
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
+#include "support/loader.hpp"
 #include "support/results.hpp"
 #include "support/seeded.hpp"
 
@@ -259,7 +259,7 @@ TEST(output_shapes, of_the_published_networks_are_the_papers) {
     for (const variant_entry &v : variant_table) {
         const architecture net = published_architecture(v.name);
         for (const auto &[height, width] : {std::pair<index_type, index_type>{256, 256}, {97, 300}}) {
-            const output_shapes shapes = parts::shapes_of(net, {2, height, width, 3}, everything(net));
+            const output_shapes shapes = shapes_of(net, {2, 3, height, width});
             const auto reduced = [h0 = height, w0 = width](std::size_t halvings, index_type channels) {
                 index_type h = h0, w = w0;
                 for (std::size_t i = 0; i < halvings; ++i) h = (h + 1) / 2, w = (w + 1) / 2;
@@ -275,7 +275,7 @@ TEST(output_shapes, of_the_published_networks_are_the_papers) {
             EXPECT_EQ(shapes.logits.to_string(), (shape{2, net.classes}).to_string()) << v.name;
         }
         const architecture dense = dense_prediction_form(v.name);
-        const output_shapes features = parts::shapes_of(dense, {1, 64, 64, 3}, everything(dense));
+        const output_shapes features = shapes_of(dense, {1, 3, 64, 64});
         EXPECT_EQ(features.fork_features.size(), 4U) << v.name;
         EXPECT_EQ(features.fork_features[0].to_string(), features.stages[0].to_string()) << v.name;
     }

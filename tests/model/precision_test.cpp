@@ -3,6 +3,7 @@
 // kernels/encoded_test.cpp.
 // Labels: threads
 #include "fastvit/executor.hpp"
+#include "fastvit/isa.hpp"
 #include "fastvit/kernels/table.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/reparam/balance.hpp"

@@ -408,8 +408,7 @@ TEST_F(blocks, mean_and_linear) {
         const maps<double> x = random.batch(s.images, channels, s.height, s.width);
         maps<double> expected(s.images, classes, 1, 1);
         for (index_type n = 0; n < s.images; ++n) {
-            const auto logits =
-                reference::linear(mean(x, n), reference::values_of<double>(w.kernel), reference::values_of<double>(w.bias));
+            const auto logits = reference::linear(mean(x, n), reference::values_of(w.kernel), reference::values_of(w.bias));
             std::copy(logits.begin(), logits.end(), &expected(n, 0, 0, 0));
         }
         expect_block(make, x, expected);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The token mixers that no published network has: the blocks, and networks of them through the whole library.
 // Labels: portable
-#include "fastvit/checkpoint/memory_limit.hpp"
-#include "fastvit/checkpoint/recognise.hpp"
 #include "fastvit/cost.hpp"
 #include "fastvit/executor.hpp"
 #include "fastvit/model.hpp"
@@ -14,6 +12,7 @@
 #include "support/custom_networks.hpp"
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
+#include "support/loader.hpp"
 #include "support/reference_network.hpp"
 #include "support/results.hpp"
 #include "support/seeded.hpp"
@@ -217,9 +216,7 @@ TEST(token_mixers, conv_mixer_is_recognised_by_either_of_its_layers) {
 TEST(token_mixers, memory_counts_before_it_is_taken) {
     for (const auto &[mixer, windows] : {std::pair{token_mixer::pooling, 6}, {token_mixer::conv_mixer, 1}}) {
         const auto needed = [kind = mixer](index_type blocks) {
-            const checkpoint source = seeded_checkpoint(make({mixing(kind, blocks, 1024, 1)}, 0, 0), fastvit::io::spelling::timm);
-            const fastvit::loading::state_dict dict(source);
-            return fastvit::loading::memory_needed(dict, fastvit::loading::recognise(dict)).bytes;
+            return memory_needed(seeded_checkpoint(make({mixing(kind, blocks, 1024, 1)}, 0, 0), fastvit::io::spelling::timm));
         };
         const index_type bytes = 1024 * (windows * (3 * 3 + 1) + 7 * 7 + 1) * 4;
         EXPECT_GE(needed(2), needed(1) + bytes) << to_string(mixer);

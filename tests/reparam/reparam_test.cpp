@@ -158,7 +158,7 @@ TEST_F(reparam_test, layer_scale_after_a_pointwise_layer) {
     const reparam::conv folded = reparam::fold_layer_scale(fc2, scale);
     EXPECT_EQ(folded.kernel.dims(), fc2.kernel.dims());
     for_each_size(random, dims.in, [&](const maps<double> &x) {
-        const maps<double> expected = scale_channels(forward(x, fc2), reference::values_of<double>(scale));
+        const maps<double> expected = scale_channels(forward(x, fc2), reference::values_of(scale));
         EXPECT_TRUE(near(expected, forward(x, folded), rounding_of(folded)));
     });
 }

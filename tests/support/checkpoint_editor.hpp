@@ -4,21 +4,15 @@
 
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint.hpp"
-#include "fastvit/checkpoint/archives.hpp"
-#include "fastvit/checkpoint/names.hpp"
 #include "fastvit/error.hpp"
 #include "fastvit/model.hpp"
 
 #include "support/golden_files.hpp"
-#include "support/io_test_files.hpp"
-#include "support/seeded.hpp"
 
-#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,154 +26,47 @@ struct file_tensor {
     std::string bytes;
 
     /// Other dimensions, and as many bytes as they need.
-    void reshape(const fastvit::shape &to) {
-        const index_type size = type == "I64" ? 8 : type == "F16" ? 2 : 4;
-        dims = to;
-        bytes.resize(static_cast<std::size_t>(to.count() * size), '\0');
-    }
+    void reshape(const fastvit::shape &to);
     /// Of a float32 matrix.
-    void transpose() {
-        const std::string before = bytes;
-        const auto rows = static_cast<std::size_t>(dims[0]), columns = static_cast<std::size_t>(dims[1]);
-        for (std::size_t r = 0; r < rows; ++r)
-            for (std::size_t c = 0; c < columns; ++c) bytes.replace((c * rows + r) * 4, 4, before, (r * columns + c) * 4, 4);
-        dims = {dims[1], dims[0]};
-    }
-    void fill(float value) {
-        for (std::size_t i = 0; i < bytes.size(); i += 4) bytes.replace(i, 4, io_test::number(value));
-    }
+    void transpose();
+    void fill(float value);
 };
 
 class file_of_tensors {
   public:
     file_of_tensors() = default;
-    explicit file_of_tensors(const fastvit::checkpoint &source) {
-        for (const fastvit::io::stored_tensor &t : source.tensors())
-            tensors.push_back({t.name, t.type_name, t.dims, {reinterpret_cast<const char *>(t.bytes.data()), t.bytes.size()}});
-    }
-    static file_of_tensors read(std::string_view name) {
-        return file_of_tensors(fastvit::checkpoint::open(data / "checkpoints" / name));
-    }
+    explicit file_of_tensors(const fastvit::checkpoint &source);
+    static file_of_tensors read(std::string_view name);
 
     std::vector<file_tensor> tensors;
 
-    std::vector<std::string> names() const {
-        std::vector<std::string> all;
-        for (const file_tensor &t : tensors) all.push_back(t.name);
-        return all;
-    }
-    fastvit::io::name_translator translator() const { return translator_of(names()); }
-    bool has(std::string_view name) const {
-        return std::any_of(tensors.begin(), tensors.end(), [&](const file_tensor &t) { return t.name == name; });
-    }
-    file_tensor &at(std::string_view name) {
-        const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const file_tensor &t) { return t.name == name; });
-        if (found == tensors.end()) throw std::out_of_range("no tensor " + std::string(name));
-        return *found;
-    }
-    void erase(std::string_view name) {
-        std::erase_if(tensors, [&](const file_tensor &t) { return t.name == name; });
-    }
-    void rename(const std::function<std::string(const std::string &)> &f) {
-        for (file_tensor &t : tensors) t.name = f(t.name);
-    }
+    std::vector<std::string> names() const;
+    bool has(std::string_view name) const;
+    file_tensor &at(std::string_view name);
+    void erase(std::string_view name);
+    void rename(const std::function<std::string(const std::string &)> &f);
     /// An Apple file in timm's spelling.
-    file_of_tensors in_timm_spelling() const {
-        file_of_tensors result = *this;
-        const auto names = translator();
-        result.rename([&](const std::string &name) { return names.to_canonical(name).value(); });
-        return result;
-    }
+    file_of_tensors in_timm_spelling() const;
 
     /// A CLIP's image encoder, `net` in timm's spelling, as ml-mobileclip has it: Apple's names, the patch embedding's squeeze
     /// and excite in timm's words, the projection transposed and without bias. Another network stands beside it.
-    file_of_tensors in_mobileclip_spelling(const fastvit::architecture &net) const {
-        const std::string prefix = "image_encoder.model.";
-        const auto names = translator_of(net, fastvit::io::spelling::apple);
-        file_of_tensors result = *this;
-        result.erase("head.fc.bias");
-        result.rename([&](const std::string &name) {
-            if (name == "head.fc.weight") return prefix + "head.proj";
-            std::string apple = names.from_canonical(name);
-            if (apple.find(".proj.0.se.") != apple.npos) {
-                const std::string leaf = apple.substr(apple.rfind('.'));
-                apple = apple.substr(0, apple.find(".se.")) + (name.find(".fc1.") != name.npos ? ".se.fc1" : ".se.fc2") + leaf;
-            }
-            return prefix + apple;
-        });
-        result.at(prefix + "head.proj").transpose();
-        result.tensors.push_back({"text_encoder.projection_layer", "F32", {2, 3}, {}});
-        result.tensors.push_back({"logit_scale", "F32", {}, {}});
-        return result;
-    }
+    file_of_tensors in_mobileclip_spelling(const fastvit::architecture &net) const;
 
-    std::string bytes() const { return header() + body(); }
+    std::string bytes() const;
 
     /// The network of the file, called net.safetensors.
-    fastvit::model load(const fastvit::model_options &options = {}) const {
-        const std::string file = bytes();
-        return fastvit::model(fastvit::checkpoint::from_bytes(io_test::bytes_of(file), "net.safetensors"), options);
-    }
+    fastvit::model load(const fastvit::model_options &options = {}) const;
 
     /// What loading it throws, if it does.
-    std::optional<fastvit::error> failure() const {
-        try {
-            load();
-            return std::nullopt;
-        } catch (const fastvit::error &e) {
-            return e;
-        }
-    }
+    std::optional<fastvit::error> failure() const;
 
     /// The file on disk with nothing but holes for data: of any size, without the disk or memory for it.
-    void save_sparse(const std::filesystem::path &path) const {
-        io_test::write_file(path, header());
-        std::filesystem::resize_file(path, header().size() + end());
-    }
-
-  private:
-    // A tensor that has no bytes stands for zeros, but for those of the type Q9, which no reader knows.
-    static std::size_t size_of(const file_tensor &t) {
-        if (t.type == "Q9") return t.bytes.size();
-        return t.bytes.empty() ? static_cast<std::size_t>(t.dims.count()) * (t.type == "I64" ? 8 : 4) : t.bytes.size();
-    }
-    std::size_t end() const {
-        std::size_t bytes = 0;
-        for (const file_tensor &t : tensors) bytes += size_of(t);
-        return bytes;
-    }
-    std::string header() const {
-        std::string json = "{";
-        std::size_t begin = 0;
-        for (const file_tensor &t : tensors) {
-            json += (json.size() > 1 ? ",\"" : "\"") + t.name + "\":{\"dtype\":\"" + t.type +
-                    "\",\"shape\":" + t.dims.to_string() + ",\"data_offsets\":[" + std::to_string(begin) + "," +
-                    std::to_string(begin + size_of(t)) + "]}";
-            begin += size_of(t);
-        }
-        return io_test::safetensors(json + "}");
-    }
-    std::string body() const {
-        std::string all;
-        for (const file_tensor &t : tensors) all += t.bytes.empty() ? std::string(size_of(t), '\0') : t.bytes;
-        return all;
-    }
+    void save_sparse(const std::filesystem::path &path) const;
 };
 
 /// Every tensor of a network in one form, BatchNorms' counters included, without values.
-inline file_of_tensors file_of(const fastvit::architecture &net, fastvit::io::spelling spelling, bool folded) {
-    const auto names = translator_of(net, spelling);
-    file_of_tensors file;
-    for (const fastvit::loading::listed_tensor &t : fastvit::loading::tensors_of(net, folded))
-        file.tensors.push_back(
-            {names.from_canonical(t.name), t.name.ends_with("num_batches_tracked") ? "I64" : "F32", t.dims, {}});
-    return file;
-}
+file_of_tensors file_of(const fastvit::architecture &net, fastvit::io::spelling spelling, bool folded);
 
-inline tensor_list list_of(const file_of_tensors &file) {
-    tensor_list list;
-    for (const file_tensor &t : file.tensors) list.add(t.name, t.dims);
-    return list;
-}
+tensor_list list_of(const file_of_tensors &file);
 
 } // namespace fastvit_test

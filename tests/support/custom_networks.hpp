@@ -7,7 +7,6 @@
 
 #include "support/seeded.hpp"
 
-#include <utility>
 #include <vector>
 
 namespace fastvit_test {
@@ -25,33 +24,15 @@ constexpr fastvit::stage_architecture attending(index_type blocks, index_type ch
             .norm = norm};
 }
 
-inline fastvit::architecture make(std::vector<fastvit::stage_architecture> stages, index_type head_channels, index_type classes,
-                                  index_type in_channels = 3) {
-    fastvit::architecture net;
-    net.variant = "custom";
-    net.in_channels = in_channels;
-    net.classes = classes;
-    net.stages = std::move(stages);
-    net.head_channels = head_channels;
-    return net;
-}
+fastvit::architecture make(std::vector<fastvit::stage_architecture> stages, index_type head_channels, index_type classes,
+                           index_type in_channels = 3);
 
-inline fastvit::architecture with_fork_features(fastvit::architecture net) {
-    net.fork_features = true;
-    return net;
-}
+fastvit::architecture with_fork_features(fastvit::architecture net);
 
 /// RepMixer and attention, and every output that there is, quick enough to be run many times.
-inline fastvit::architecture small_net() {
-    return with_fork_features(make({plain(1, 8, 24), plain(2, 16, 48), plain(1, 32, 96), attending(1, 64, 192)}, 128, 10));
-}
+fastvit::architecture small_net();
 
-inline const fastvit::checkpoint &small_checkpoint() {
-    static const fastvit::checkpoint source = seeded_checkpoint(small_net(), fastvit::io::spelling::timm);
-    return source;
-}
-inline fastvit::model small_model(fastvit::graph form = fastvit::graph::folded) {
-    return fastvit::model(small_checkpoint(), {.graph = form});
-}
+const fastvit::checkpoint &small_checkpoint();
+fastvit::model small_model(fastvit::graph form = fastvit::graph::folded);
 
 } // namespace fastvit_test

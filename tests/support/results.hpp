@@ -2,17 +2,13 @@
 // The results of forward passes, to compare: bit for bit, or with the reference.
 #pragma once
 
-#include "fastvit/isa.hpp"
 #include "fastvit/model.hpp"
+#include "fastvit/outputs.hpp"
 #include "fastvit/workspace.hpp"
 
 #include "support/golden_files.hpp"
-#include "support/reference_network.hpp"
+#include "support/reference.hpp"
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -21,80 +17,24 @@
 namespace fastvit_test {
 
 /// The tiers that this machine can run in every precision.
-inline std::vector<std::string> usable_tiers() {
-    std::vector<std::string> names;
-    for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
-        if (tier.runs(fastvit::precision::int8)) names.emplace_back(tier.name);
-    return names;
-}
+std::vector<std::string> usable_tiers();
 
 using results = std::vector<std::pair<std::string, fastvit::tensor<float>>>;
 
 /// Copies of all that is there, by name.
-template <class View> results copied(const fastvit::per_output<View> &out) {
-    results all;
-    const auto add = [&](const std::string &name, fastvit::tensor_view<const float> t) {
-        if (!t.empty()) all.emplace_back(name, t);
-    };
-    add("stem", out.stem);
-    for (std::size_t s = 0; s < out.stages.size(); ++s) add("stage" + std::to_string(s), out.stages[s]);
-    for (std::size_t i = 0; i < out.fork_features.size(); ++i) add("out" + std::to_string(i), out.fork_features[i]);
-    add("final_conv", out.final_conv);
-    add("embedding", out.embedding);
-    add("logits", out.logits);
-    return all;
-}
+results copied(const fastvit::outputs &out);
+results copied(const fastvit::output_buffers &out);
 
-inline results run(const fastvit::model &net, fastvit::tensor_view<const float> images, fastvit::workspace &&space = {}) {
-    return copied(net.forward(images, space, everything(net.architecture())));
-}
-inline results run(const fastvit::model &net, const fastvit::tensor<float> &images, fastvit::workspace &&space = {}) {
-    return run(net, images.view(), std::move(space));
-}
+results run(const fastvit::model &net, fastvit::tensor_view<const float> images, fastvit::workspace &&space = {});
+results run(const fastvit::model &net, const fastvit::tensor<float> &images, fastvit::workspace &&space = {});
 
 /// Of the angle between two results.
-inline double cosine(const fastvit::tensor<float> &a, const fastvit::tensor<float> &b) {
-    double ab = 0, aa = 0, bb = 0;
-    for (index_type i = 0; i < a.count(); ++i) {
-        const double x = a.data()[i], y = b.data()[i];
-        ab += x * y, aa += x * x, bb += y * y;
-    }
-    return ab / std::sqrt(aa * bb);
-}
+double cosine(const fastvit::tensor<float> &a, const fastvit::tensor<float> &b);
 
-inline void expect_same_bits(const results &expected, const results &actual) {
-    ASSERT_EQ(expected.size(), actual.size());
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-        const auto &[name, e] = expected[i];
-        const auto &[actual_name, a] = actual[i];
-        EXPECT_EQ(actual_name, name);
-        ASSERT_EQ(a.dims().to_string(), e.dims().to_string()) << name;
-        const auto at = std::mismatch(e.span().begin(), e.span().end(), a.span().begin()).first - e.span().begin();
-        EXPECT_EQ(at, e.count()) << name << " differs from this element on";
-    }
-}
+void expect_same_bits(const results &expected, const results &actual);
 
 /// Expects what reference::run_network() gives, of both graphs.
-inline void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const fastvit::checkpoint &source,
-                             const fastvit::tensor<float> &images, fastvit::model_options options) {
-    for (const fastvit::graph form : {fastvit::graph::train_time, fastvit::graph::folded}) {
-        options.graph = form;
-        const fastvit::model m(source, options);
-        SCOPED_TRACE(std::string(m.isa()) + (form == fastvit::graph::folded ? " folded " : " train-time ") +
-                     images.dims().to_string());
-        EXPECT_EQ(m.architecture().variant, "custom");
-        const results actual = run(m, images);
-        EXPECT_EQ(actual.size(), expected.size());
-        for (const auto &[name, t] : actual) {
-            const auto &e = expected.at(name);
-            std::vector<index_type> dims{e.images, e.channels, e.height, e.width};
-            dims.resize(t.dims().rank());
-            fastvit::tensor<float> rounded{fastvit::shape(dims)};
-            std::copy(e.values.begin(), e.values.end(), rounded.data());
-            const difference d = expected_tensor::whole(rounded).from(t);
-            EXPECT_LE(d.relative, tolerance) << name << ": " << d;
-        }
-    }
-}
+void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const fastvit::checkpoint &source,
+                      const fastvit::tensor<float> &images, fastvit::model_options options);
 
 } // namespace fastvit_test

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// The definitions of results.hpp.
+#include "support/results.hpp"
+
+#include "fastvit/isa.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+
+namespace fastvit_test {
+
+namespace {
+
+template <class View> results copy_of(const fastvit::per_output<View> &out) {
+    results all;
+    const auto add = [&](const std::string &name, fastvit::tensor_view<const float> t) {
+        if (!t.empty()) all.emplace_back(name, t);
+    };
+    add("stem", out.stem);
+    for (std::size_t s = 0; s < out.stages.size(); ++s) add("stage" + std::to_string(s), out.stages[s]);
+    for (std::size_t i = 0; i < out.fork_features.size(); ++i) add("out" + std::to_string(i), out.fork_features[i]);
+    add("final_conv", out.final_conv);
+    add("embedding", out.embedding);
+    add("logits", out.logits);
+    return all;
+}
+
+} // namespace
+
+std::vector<std::string> usable_tiers() {
+    std::vector<std::string> names;
+    for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
+        if (tier.runs(fastvit::precision::int8)) names.emplace_back(tier.name);
+    return names;
+}
+
+results copied(const fastvit::outputs &out) { return copy_of(out); }
+results copied(const fastvit::output_buffers &out) { return copy_of(out); }
+
+results run(const fastvit::model &net, fastvit::tensor_view<const float> images, fastvit::workspace &&space) {
+    return copied(net.forward(images, space, everything(net.architecture())));
+}
+results run(const fastvit::model &net, const fastvit::tensor<float> &images, fastvit::workspace &&space) {
+    return run(net, images.view(), std::move(space));
+}
+
+double cosine(const fastvit::tensor<float> &a, const fastvit::tensor<float> &b) {
+    double ab = 0, aa = 0, bb = 0;
+    for (index_type i = 0; i < a.count(); ++i) {
+        const double x = a.data()[i], y = b.data()[i];
+        ab += x * y, aa += x * x, bb += y * y;
+    }
+    return ab / std::sqrt(aa * bb);
+}
+
+void expect_same_bits(const results &expected, const results &actual) {
+    ASSERT_EQ(expected.size(), actual.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        const auto &[name, e] = expected[i];
+        const auto &[actual_name, a] = actual[i];
+        EXPECT_EQ(actual_name, name);
+        ASSERT_EQ(a.dims().to_string(), e.dims().to_string()) << name;
+        const auto at = std::mismatch(e.span().begin(), e.span().end(), a.span().begin()).first - e.span().begin();
+        EXPECT_EQ(at, e.count()) << name << " differs from this element on";
+    }
+}
+
+void expect_reference(const std::map<std::string, reference::maps<double>> &expected, const fastvit::checkpoint &source,
+                      const fastvit::tensor<float> &images, fastvit::model_options options) {
+    for (const fastvit::graph form : {fastvit::graph::train_time, fastvit::graph::folded}) {
+        options.graph = form;
+        const fastvit::model m(source, options);
+        SCOPED_TRACE(std::string(m.isa()) + (form == fastvit::graph::folded ? " folded " : " train-time ") +
+                     images.dims().to_string());
+        EXPECT_EQ(m.architecture().variant, "custom");
+        const results actual = run(m, images);
+        EXPECT_EQ(actual.size(), expected.size());
+        for (const auto &[name, t] : actual) {
+            const auto &e = expected.at(name);
+            std::vector<index_type> dims{e.images, e.channels, e.height, e.width};
+            dims.resize(t.dims().rank());
+            fastvit::tensor<float> rounded{fastvit::shape(dims)};
+            std::copy(e.values.begin(), e.values.end(), rounded.data());
+            const difference d = expected_tensor::whole(rounded).from(t);
+            EXPECT_LE(d.relative, tolerance) << name << ": " << d;
+        }
+    }
+}
+
+} // namespace fastvit_test

@@ -1,0 +1,8 @@
+# The target seeded_networks: networks whose parameters follow from their names (seeded.hpp), for the tests and the benchmarks.
+include_guard(GLOBAL)
+add_library(
+    seeded_networks STATIC ${CMAKE_CURRENT_LIST_DIR}/seeded.cpp ${CMAKE_CURRENT_LIST_DIR}/translators.cpp
+                           ${CMAKE_CURRENT_LIST_DIR}/loader.cpp
+)
+target_include_directories(seeded_networks PUBLIC ${CMAKE_CURRENT_LIST_DIR}/..)
+target_link_libraries(seeded_networks PUBLIC fastvit::compiled PRIVATE fastvit_warnings)
