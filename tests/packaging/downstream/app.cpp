@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Names the shape in a picture that it draws, and prints all bits of the answer: every way to have the library, and both of its
-// forms, give the same.
+// Names the shape in a picture that it draws, and prints all bits of the answer: every way to have the library gives the same.
 #include "fastvit/fastvit.hpp"
 
 #include <bit>
