@@ -9,6 +9,7 @@
 #include "fastvit/kernels/tiers/avx512_bf16.hpp"
 #include "fastvit/kernels/tiers/avx512_vnni.hpp"
 #include "fastvit/kernels/tiers/avx_vnni.hpp"
+#include "fastvit/precision.hpp"
 
 #include <algorithm>
 #include <chrono>

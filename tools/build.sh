@@ -23,6 +23,6 @@ echo "== Configuring $preset"
 # shellcheck disable=SC2086 # lists of words
 cmake --preset "$preset" $options
 echo "== Building $preset"
-# Not Ninja's two jobs more than there are cores: compilers hardly wait for files, and compete for the caches (9% of the time).
+# No more jobs than cores, as Ninja would have: compilers hardly wait for files, and compete for the caches (9% of the time).
 # shellcheck disable=SC2086
-cmake --build --preset "$preset" --parallel "$(nproc)" $targets
+cmake --build --preset "$preset" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}" $targets

@@ -7,6 +7,7 @@
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
 #include "support/loader.hpp"
+#include "support/results.hpp"
 #include "support/seeded.hpp"
 #include "support/translators.hpp"
 
@@ -124,7 +125,7 @@ TEST_P(spelling_test, recognises_every_variant_in_both_forms) {
             const architecture net = published_architecture(v.name);
             file_of(net, GetParam(), folded).save_sparse(directory / "net");
             const auto source = checkpoint::open(directory / "net");
-            const auto &[spelling, found] = recognised(source);
+            const auto &[spelling, found] = recognise(source);
             EXPECT_EQ(spelling, GetParam());
             EXPECT_EQ(found.variant, net.variant);
             EXPECT_EQ(found.in_channels, 3);
@@ -161,7 +162,7 @@ TEST(loading, recognises_the_official_dense_prediction_form) {
     for (const key_digest &d : key_digests()) {
         file_of(d.net(), d.spelling(), d.folded()).save_sparse(directory / "net");
         const auto source = checkpoint::open(directory / "net");
-        const architecture found = recognised(source).net;
+        const architecture found = recognise(source).net;
         EXPECT_EQ(found.fork_features, d.net().fork_features) << d.name();
         EXPECT_EQ(found.variant, d.net().variant) << d.name();
     }
@@ -326,7 +327,7 @@ TEST(clip, recognises_the_whole_family_in_mobileclips_spelling) {
                       (shape{net.head_channels, net.classes}).to_string());
             file.save_sparse(directory / "net");
             const auto source = checkpoint::open(directory / "net");
-            const architecture found = recognised(source).net;
+            const architecture found = recognise(source).net;
             EXPECT_EQ(found.variant, v.name);
             EXPECT_TRUE(found.large_kernel_gelu);
             EXPECT_EQ(found.classes, net.classes);

@@ -7,7 +7,6 @@
 
 #include "support/checkpoint_editor.hpp"
 #include "support/io_test_files.hpp"
-#include "support/loader.hpp"
 #include "support/sanitized.hpp"
 #include "support/seeded.hpp"
 
@@ -19,7 +18,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -31,6 +32,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -64,17 +66,42 @@ struct finished {
     std::string out, err;
 };
 
+// The shell's.
+std::string command_of(const std::vector<std::string> &arguments) {
+    std::string command = shell_word(FASTVIT_CLI);
+    for (const std::string &a : arguments) command += " " + shell_word(a);
+    return command;
+}
+
 // `before` stands before the program in the shell's command: assignments, limits.
 finished fastvit_with(const std::string &before, const std::vector<std::string> &arguments) {
     const temporary_directory files;
-    std::string command = before + " " + shell_word(FASTVIT_CLI);
-    for (const std::string &a : arguments) command += " " + shell_word(a);
-    command += " >" + shell_word((files / "out").string()) + " 2>" + shell_word((files / "err").string());
+    const std::string command = before + " " + command_of(arguments) + " >" + shell_word((files / "out").string()) + " 2>" +
+                                shell_word((files / "err").string());
     const int result = std::system(command.c_str());
     return {WIFEXITED(result) ? WEXITSTATUS(result) : -1, read_file(files / "out"), read_file(files / "err")};
 }
 
 finished fastvit_cli(const std::vector<std::string> &arguments) { return fastvit_with("", arguments); }
+
+// Starts the program, kills it as soon as ready() is true, and returns when it is gone, its locks with it.
+template <class F> void kill_when(F &&ready, const std::vector<std::string> &arguments) {
+    const std::string command = "exec " + command_of(arguments) + " >/dev/null 2>&1";
+    const ::pid_t program = ::fork();
+    ASSERT_GE(program, 0);
+    if (program == 0) {
+        ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+        ::_exit(127);
+    }
+    int status = 0;
+    while (!ready()) {
+        ASSERT_EQ(::waitpid(program, &status, WNOHANG), 0) << "ended before it was to be killed, with status " << status;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(::kill(program, SIGKILL), 0);
+    EXPECT_EQ(::waitpid(program, &status, 0), program);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+}
 
 void expect_success(const finished &f) {
     EXPECT_EQ(f.status, 0);
@@ -1024,7 +1051,11 @@ TEST(cli_embed, goes_on_after_it_was_stopped) {
     for (const std::string name : {"embed", "features"}) {
         SCOPED_TRACE(name);
         ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
-        EXPECT_NE(fastvit_with("timeout -s KILL 3", command(name, output, {})).status, 0);
+        const auto waits_for_the_pipe = [&] { // the pictures before it are done
+            const std::string list = output + ".files.jsonl.partial", lines = fs::exists(list) ? read_file(list) : "";
+            return lines.ends_with('\n') && std::count(lines.begin(), lines.end(), '\n') == 3;
+        };
+        kill_when(waits_for_the_pipe, command(name, output, {}));
         EXPECT_FALSE(fs::exists(output));
         EXPECT_EQ(lines_of(output + ".files.jsonl.partial").size(), 3U);
         EXPECT_THROW((void)checkpoint::open(output + ".partial"), fastvit::error);

@@ -87,8 +87,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
         const auto [again, lost] = choose(outlines);
         fuzz::require(again && again->others.empty() && io::find_networks(outlines).size() == 1,
                       "what is written has the network and no other");
-        fuzz::accepts([&] { (void)fastvit_test::recognised(source, place.prefix); });
+        fuzz::accepts([&] { (void)fastvit_test::recognise(source, place.prefix); });
     }
-    fuzz::accepts([&] { (void)fastvit_test::recognised(source); });
+    fuzz::accepts([&] { (void)fastvit_test::recognise(source); });
     return 0;
 }

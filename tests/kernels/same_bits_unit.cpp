@@ -8,7 +8,6 @@
 #include "fastvit/version.hpp"
 #undef FASTVIT_VERSION_MINOR
 #define FASTVIT_VERSION_MINOR FASTVIT_TEST_UNIT
-#include "fastvit/impl/kernels/registry.hpp"
 #endif
 
 #include "fastvit/kernels/depthwise/pack.hpp"

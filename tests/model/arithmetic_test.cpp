@@ -11,6 +11,7 @@
 #include "fastvit/save.hpp"
 
 #include "support/io_test_files.hpp"
+#include "support/results.hpp"
 #include "support/toy_networks.hpp"
 
 #include <gtest/gtest.h>

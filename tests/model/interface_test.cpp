@@ -9,7 +9,6 @@
 #include "support/custom_networks.hpp"
 #include "support/golden_files.hpp"
 #include "support/io_test_files.hpp"
-#include "support/loader.hpp"
 #include "support/results.hpp"
 #include "support/seeded.hpp"
 

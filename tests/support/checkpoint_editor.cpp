@@ -2,6 +2,8 @@
 // The definitions of checkpoint_editor.hpp.
 #include "support/checkpoint_editor.hpp"
 
+#include "fastvit/io/safetensors_writer.hpp"
+
 #include "support/io_test_files.hpp"
 #include "support/loader.hpp"
 #include "support/translators.hpp"
@@ -155,6 +157,12 @@ tensor_list list_of(const file_of_tensors &file) {
     tensor_list list;
     for (const file_tensor &t : file.tensors) list.add(t.name, t.dims);
     return list;
+}
+
+void save_checkpoint(const std::filesystem::path &path, const fastvit::checkpoint &source) {
+    std::vector<fastvit::io::named_tensor> tensors;
+    for (const fastvit::io::stored_tensor &t : source.tensors()) tensors.push_back({.name = t.name, .data = {}, .stored = &t});
+    fastvit::io::save_safetensors(path, tensors);
 }
 
 } // namespace fastvit_test

@@ -64,6 +64,9 @@ class file_of_tensors {
     void save_sparse(const std::filesystem::path &path) const;
 };
 
+/// Writes a safetensors file of all tensors, floating-point ones as float32.
+void save_checkpoint(const std::filesystem::path &path, const fastvit::checkpoint &source);
+
 /// Every tensor of a network in one form, BatchNorms' counters included, without values.
 file_of_tensors file_of(const fastvit::architecture &net, fastvit::io::spelling spelling, bool folded);
 

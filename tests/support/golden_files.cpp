@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <iomanip>
+#include <ios>
 #include <iterator>
 #include <limits>
 #include <ostream>

@@ -8,7 +8,6 @@
 #include "fastvit/outputs.hpp"
 #include "fastvit/tensor.hpp"
 
-#include "support/loader.hpp"
 #include "support/seeded.hpp"
 
 #include <cstddef>

@@ -3,6 +3,9 @@
 #include "support/results.hpp"
 
 #include "fastvit/isa.hpp"
+#include "fastvit/parts/list.hpp"
+
+#include "support/golden_files.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,6 +14,19 @@
 #include <cstddef>
 
 namespace fastvit_test {
+
+fastvit::output_kind everything(const fastvit::architecture &net) {
+    using fastvit::output_kind;
+    output_kind all = output_kind::embedding | output_kind::stem | output_kind::stages;
+    if (net.head_channels > 0) all = all | output_kind::final_conv;
+    if (net.classes > 0) all = all | output_kind::logits;
+    if (net.fork_features) all = all | output_kind::fork_features;
+    return all;
+}
+
+fastvit::output_shapes shapes_of(const fastvit::architecture &net, const fastvit::shape &images) {
+    return fastvit::parts::shapes_of(net, fastvit::parts::image_extent(net, images), everything(net));
+}
 
 namespace {
 

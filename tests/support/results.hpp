@@ -2,11 +2,12 @@
 // The results of forward passes, to compare: bit for bit, or with the reference.
 #pragma once
 
+#include "fastvit/architecture.hpp"
 #include "fastvit/model.hpp"
 #include "fastvit/outputs.hpp"
+#include "fastvit/tensor.hpp"
 #include "fastvit/workspace.hpp"
 
-#include "support/golden_files.hpp"
 #include "support/reference.hpp"
 
 #include <map>
@@ -15,6 +16,12 @@
 #include <vector>
 
 namespace fastvit_test {
+
+/// All outputs that the network can give.
+fastvit::output_kind everything(const fastvit::architecture &net);
+
+/// Their shapes, for images of that shape.
+fastvit::output_shapes shapes_of(const fastvit::architecture &net, const fastvit::shape &images);
 
 /// The tiers that this machine can run in every precision.
 std::vector<std::string> usable_tiers();

@@ -3,6 +3,7 @@
 #include "support/toy_networks.hpp"
 
 #include "support/io_test_files.hpp"
+#include "support/results.hpp"
 #include "support/seeded.hpp"
 
 #include <gtest/gtest.h>

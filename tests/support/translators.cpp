@@ -12,18 +12,14 @@ fastvit::io::name_translator translator_of(const std::vector<std::string> &names
     return {std::vector<std::string_view>(names.begin(), names.end()), fastvit::io::choose_network(outlines)};
 }
 
-fastvit::io::name_translator translator_of(const fastvit::architecture &net, fastvit::io::spelling spelling,
-                                           std::string_view prefix) {
+fastvit::io::name_translator translator_of(const fastvit::architecture &net, fastvit::io::spelling spelling) {
     std::vector<std::string> names;
-    const auto add = [&](std::string_view name) { names.push_back(std::string(prefix) + std::string(name)); };
     if (spelling == fastvit::io::spelling::timm) {
-        add("stem.0.conv_kxk.0.conv.weight");
+        names.emplace_back("stem.0.conv_kxk.0.conv.weight");
     } else {
-        add("patch_embed.0.rbr_conv.0.conv.weight");
+        names.emplace_back("patch_embed.0.rbr_conv.0.conv.weight");
         int number = 0;
-        const auto add_numbered = [&](std::string_view rest) {
-            add("network." + std::to_string(number++) + "." + std::string(rest));
-        };
+        const auto add_numbered = [&](const char *rest) { names.push_back("network." + std::to_string(number++) + "." + rest); };
         for (std::size_t s = 0; s < net.stages.size(); ++s) {
             if (s > 0) add_numbered("proj.0.lkb_origin.conv.weight");
             if (net.stages[s].position) add_numbered("pe.weight");

@@ -16,7 +16,6 @@ fastvit::io::name_translator translator_of(const std::vector<std::string> &names
 
 /// The names of a network's tensors in either spelling. Apple numbers stages, patch embeddings and positional encodings through,
 /// so the translator learns from one name of each.
-fastvit::io::name_translator translator_of(const fastvit::architecture &net, fastvit::io::spelling spelling,
-                                           std::string_view prefix = "");
+fastvit::io::name_translator translator_of(const fastvit::architecture &net, fastvit::io::spelling spelling);
 
 } // namespace fastvit_test

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 namespace fastvit { inline namespace FASTVIT_ABI { namespace kernels {
 
@@ -52,17 +53,19 @@ FASTVIT_FUNCTION const tier &select_tier(std::string_view name, precision type) 
 }
 
 FASTVIT_FUNCTION const tier &select_tier_of(std::span<const tier> list, std::string_view name, precision type) {
-    std::string usable;
+    std::string usable, found(name);
     for (const tier &t : list) {
         if (!t.supported) continue;
         if (!name.empty() && name != t.name)
             usable += (usable.empty() ? "" : ", ") + std::string(t.name);
         else if (t.runs(type)) // asked of no other: being permitted is not without effect
             return t;
+        else if (name == t.name)
+            found += ", which the operating system does not permit for " + std::string(to_string(type));
     }
     throw error(error_kind::invalid_argument, {.problem = "instruction set (FASTVIT_ISA or the isa option)",
                                                .expected = "one that this machine can run: " + usable,
-                                               .found = std::string(name)});
+                                               .found = std::move(found)});
 }
 
 }}} // namespace fastvit::FASTVIT_ABI::kernels
