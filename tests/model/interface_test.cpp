@@ -213,15 +213,9 @@ TEST(forward_into, allocates_nothing_after_the_first_call) {
 /// A line for each, as text_of(results) has them.
 std::string text_of(const output_shapes &shapes) {
     std::string text;
-    const auto add = [&](const std::string &name, const shape &dims) {
+    for_each_output(shapes, [&](const std::string &name, const shape &dims) {
         if (dims.rank() > 0) text += name + " " + dims.to_string() + "\n";
-    };
-    add("stem", shapes.stem);
-    for (std::size_t s = 0; s < shapes.stages.size(); ++s) add("stage" + std::to_string(s), shapes.stages[s]);
-    for (std::size_t i = 0; i < shapes.fork_features.size(); ++i) add("out" + std::to_string(i), shapes.fork_features[i]);
-    add("final_conv", shapes.final_conv);
-    add("embedding", shapes.embedding);
-    add("logits", shapes.logits);
+    });
     return text;
 }
 std::string text_of(const results &all) {

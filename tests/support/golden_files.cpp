@@ -73,18 +73,6 @@ expected_tensor read_expected(const fastvit::checkpoint &file, const fastvit::io
     return result;
 }
 
-fastvit::tensor_view<const float> output_named(const fastvit::outputs &out, std::string_view name) {
-    if (name == "logits") return out.logits;
-    if (name == "embedding") return out.embedding;
-    if (name == "stem") return out.stem;
-    if (name == "final_conv") return out.final_conv;
-    for (std::size_t s = 0; s < out.stages.size(); ++s)
-        if (name == "stage" + std::to_string(s)) return out.stages[s];
-    for (std::size_t i = 0; i < out.fork_features.size(); ++i)
-        if (name == "out" + std::to_string(i)) return out.fork_features[i];
-    return {};
-}
-
 golden::golden(const std::filesystem::path &path) {
     const auto file = fastvit::checkpoint::open(path);
     const auto about = [&](std::string_view key) {

@@ -5,7 +5,6 @@
 #include "fastvit/architecture.hpp"
 #include "fastvit/checkpoint.hpp"
 #include "fastvit/checkpoint/spelling.hpp"
-#include "fastvit/outputs.hpp"
 #include "fastvit/tensor.hpp"
 
 #include "support/seeded.hpp"
@@ -54,9 +53,6 @@ struct expected_tensor {
 
 /// Reads a tensor of a golden file, complete or sampled.
 expected_tensor read_expected(const fastvit::checkpoint &file, const fastvit::io::stored_tensor &stored);
-
-/// A result by its name in the golden files; empty if there is none.
-fastvit::tensor_view<const float> output_named(const fastvit::outputs &out, std::string_view name);
 
 /// One golden file: what it was made from, and what came out.
 struct golden {

@@ -32,15 +32,9 @@ namespace {
 
 template <class View> results copy_of(const fastvit::per_output<View> &out) {
     results all;
-    const auto add = [&](const std::string &name, fastvit::tensor_view<const float> t) {
+    for_each_output(out, [&](const std::string &name, fastvit::tensor_view<const float> t) {
         if (!t.empty()) all.emplace_back(name, t);
-    };
-    add("stem", out.stem);
-    for (std::size_t s = 0; s < out.stages.size(); ++s) add("stage" + std::to_string(s), out.stages[s]);
-    for (std::size_t i = 0; i < out.fork_features.size(); ++i) add("out" + std::to_string(i), out.fork_features[i]);
-    add("final_conv", out.final_conv);
-    add("embedding", out.embedding);
-    add("logits", out.logits);
+    });
     return all;
 }
 
@@ -51,6 +45,14 @@ std::vector<std::string> usable_tiers() {
     for (const fastvit::isa_tier &tier : fastvit::isa_tiers())
         if (tier.runs(fastvit::precision::int8)) names.emplace_back(tier.name);
     return names;
+}
+
+fastvit::tensor_view<const float> output_named(const fastvit::outputs &out, std::string_view name) {
+    fastvit::tensor_view<const float> found;
+    for_each_output(out, [&](std::string_view of, fastvit::tensor_view<const float> t) {
+        if (of == name) found = t;
+    });
+    return found;
 }
 
 results copied(const fastvit::outputs &out) { return copy_of(out); }

@@ -10,8 +10,10 @@
 
 #include "support/reference.hpp"
 
+#include <cstddef>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,19 @@ fastvit::output_shapes shapes_of(const fastvit::architecture &net, const fastvit
 
 /// The tiers that this machine can run in every precision.
 std::vector<std::string> usable_tiers();
+
+/// f(name, output) for each output, in the names of the golden files.
+template <class T, class F> void for_each_output(const fastvit::per_output<T> &out, F &&f) {
+    f("stem", out.stem);
+    for (std::size_t s = 0; s < out.stages.size(); ++s) f("stage" + std::to_string(s), out.stages[s]);
+    for (std::size_t i = 0; i < out.fork_features.size(); ++i) f("out" + std::to_string(i), out.fork_features[i]);
+    f("final_conv", out.final_conv);
+    f("embedding", out.embedding);
+    f("logits", out.logits);
+}
+
+/// The output of that name; empty if there is none.
+fastvit::tensor_view<const float> output_named(const fastvit::outputs &out, std::string_view name);
 
 using results = std::vector<std::pair<std::string, fastvit::tensor<float>>>;
 

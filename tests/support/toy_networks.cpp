@@ -40,12 +40,8 @@ file_of_tensors joined(std::initializer_list<file_of_tensors> files) {
 }
 
 std::vector<float> results_of(const fastvit::model &net) {
-    fastvit::workspace space;
-    const fastvit::outputs &out = net.forward(seeded_input({1, 3, 40, 56}), space, everything(net.architecture()));
     std::vector<float> all;
-    const auto add = [&](fastvit::tensor_view<const float> t) { all.insert(all.end(), t.span().begin(), t.span().end()); };
-    for (const auto &t : {out.stem, out.final_conv, out.embedding, out.logits}) add(t);
-    for (const auto &t : out.stages) add(t);
+    for (const auto &[name, t] : run(net, seeded_input({1, 3, 40, 56}))) all.insert(all.end(), t.span().begin(), t.span().end());
     return all;
 }
 
